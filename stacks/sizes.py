@@ -1,0 +1,114 @@
+"""How large an environment is: the typed form of the flag `sizes`. The defaults are those of a small environment."""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from stacks.flags import Parser, boolean, choice, integer, json_object, one_of_numbers, parse, refuse_unknown, text
+
+# The retention periods that CloudWatch Logs offers, up to ten years.
+_LOG_RETENTION_DAYS = (
+    1,
+    3,
+    5,
+    7,
+    14,
+    30,
+    60,
+    90,
+    120,
+    150,
+    180,
+    365,
+    400,
+    545,
+    731,
+    1096,
+    1827,
+    2192,
+    2557,
+    2922,
+    3288,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """Capacities, limits and thresholds of one environment."""
+
+    table_billing: str = "on-demand"
+    """`on-demand`, or `provisioned` with the three capacities below."""
+    table_read_capacity: int = 5
+    """Read units that each provisioned table starts with."""
+    table_write_capacity: int = 5
+    """Write units that each provisioned table starts with."""
+    table_max_capacity: int = 100
+    """Read and write units that a provisioned table scales up to."""
+    point_in_time_recovery: bool = True
+    """Whether the tables that hold what users wrote can be restored to any second of the last 35 days."""
+    function_memory_mb: int = 512
+    """Memory of the functions that serve one short request."""
+    chat_memory_mb: int = 1024
+    """Memory of the functions that hold a turn: it buys processor time, hence cold starts."""
+    knowledge_memory_mb: int = 1769
+    """Memory of retrieval and ingestion; 1,769 MB is one whole virtual processor."""
+    log_retention_days: int = 30
+    """How long logs are kept."""
+    throttle_rate: int = 50
+    """Requests a second that each API accepts."""
+    throttle_burst: int = 100
+    """Requests that each API accepts at once."""
+    dax_node_type: str = "dax.t3.small"
+    """The smallest node that DAX offers."""
+    dax_nodes: int = 1
+    """1, or 3 and more for a cluster that survives a zone."""
+    availability_zones: int = 2
+    """Zones of the VPC, when a flag needs one."""
+    open_search_generation: str = "nextgen"
+    """`nextgen` scales to zero after ten idle minutes and then needs 10 to 30 s to answer; `classic` never sleeps."""
+    open_search_standby: bool = False
+    """Whether a classic collection keeps replicas in a second zone, at twice the price."""
+    audio_archive_days: int = 30
+    """How long recorded audio is kept, with `enableAudioArchive`."""
+    alarm_error_percent: int = 5
+    """Failed requests of a hundred that raise an alarm."""
+    alarm_latency_ms: int = 15_000
+    """The 95th percentile of a turn's time that raises an alarm; a turn ends at 25,000 ms."""
+    alarm_queue_age_seconds: int = 900
+    """How long a document may wait for ingestion before an alarm."""
+
+
+_CAPACITY = integer(1, 40_000)
+_MEMORY = integer(128, 10_240)
+_PARSERS: dict[str, Parser] = {
+    "tableBilling": choice("on-demand", "provisioned"),
+    "tableReadCapacity": _CAPACITY,
+    "tableWriteCapacity": _CAPACITY,
+    "tableMaxCapacity": _CAPACITY,
+    "pointInTimeRecovery": boolean,
+    "functionMemoryMb": _MEMORY,
+    "chatMemoryMb": _MEMORY,
+    "knowledgeMemoryMb": _MEMORY,
+    "logRetentionDays": one_of_numbers(*_LOG_RETENTION_DAYS),
+    "throttleRate": integer(1, 10_000),
+    "throttleBurst": integer(1, 5_000),
+    "daxNodeType": text(r"dax\.[a-z][a-z0-9]*\.[a-z0-9]+", 'a DAX node type such as "dax.t3.small"'),
+    "daxNodes": one_of_numbers(1, *range(3, 12)),
+    "availabilityZones": integer(2, 3),
+    "openSearchGeneration": choice("classic", "nextgen"),
+    "openSearchStandby": boolean,
+    "audioArchiveDays": integer(1, 3_650),
+    "alarmErrorPercent": integer(1, 100),
+    "alarmLatencyMs": integer(1, 900_000),
+    "alarmQueueAgeSeconds": integer(60, 1_209_600),
+}
+
+
+def sizes(value: Any) -> dict[str, Any]:
+    """The sizes that a JSON object names, parsed, by their field in `Sizes`."""
+    given_sizes = json_object(value)
+    refuse_unknown("size", given_sizes, _PARSERS)
+    return {
+        field.name: parse(f"sizes.{name}", _PARSERS[name], given_sizes[name])
+        for name, field in zip(_PARSERS, fields(Sizes), strict=True)
+        if name in given_sizes
+    }
