@@ -1,0 +1,53 @@
+"""`scripts/bench SUBJECT`: each subject measures one thing and compares it with a named baseline of the same run."""
+
+import argparse
+from pathlib import Path
+
+from benchmarks import cold_start, concurrency, synth, turn
+from benchmarks.report import show
+from benchmarks.samples import PROJECT
+
+ENVIRONMENTS = ["dev", "staging", "prod"]
+
+
+def main() -> None:
+    """Measure the subject that was asked for and show the result."""
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="one JSON object with an entry per thing measured")
+    subjects = parser.add_subparsers(dest="subject", required=True, metavar="SUBJECT")
+
+    def subject(name: str, about: str, *, rounds: int | None) -> argparse.ArgumentParser:
+        command = subjects.add_parser(name, help=about, description=about)
+        command.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
+        if rounds:
+            command.add_argument("--rounds", type=int, default=rounds, help=f"samples of each case (default {rounds})")
+        return command
+
+    subject("cold-start", "process start to first answer, per HTTP function", rounds=15)
+    subject("turn", "what a warm chat turn costs beside the model and the database", rounds=300)
+    subject("synth", "cdk synth per environment", rounds=3).add_argument(
+        "--env", action="append", dest="environments", help=f"an environment (default: {', '.join(ENVIRONMENTS)})"
+    )
+    crowd = subject("concurrency", "simultaneous WebSocket sessions against the running sandbox", rounds=None)
+    crowd.add_argument("--steps", type=int, nargs="+", default=[10, 50, 100, 200, 400], help="sessions at once, rising")
+    crowd.add_argument("--sandbox", type=Path, default=PROJECT / ".sandbox", help="the sandbox's folder")
+    arguments = parser.parse_args()
+
+    match arguments.subject:
+        case "cold-start":
+            title, baseline = "Cold start", "a bare script's first Converse answer at the same endpoint"
+            measured = cold_start.measure(rounds=arguments.rounds)
+        case "turn":
+            title, baseline = "A warm chat turn without its AWS calls", "one bare Converse call without its waiting"
+            measured = turn.measure(rounds=arguments.rounds)
+        case "synth":
+            title, baseline = "cdk synth", "an app with one bucket"
+            measured = synth.measure(arguments.environments or ENVIRONMENTS, rounds=arguments.rounds)
+        case "concurrency":
+            title, baseline = "Time to the whole answer, median", "one session alone"
+            measured = concurrency.measure(arguments.steps, outputs=arguments.sandbox / "outputs.json")
+    show(title, baseline, measured, as_json=arguments.json)
+
+
+if __name__ == "__main__":
+    main()
