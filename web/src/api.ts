@@ -1,0 +1,96 @@
+import { ParleyError } from "./errors.js";
+
+export interface Citation {
+  id: number;
+  document_id: string;
+  document: string;
+  heading: string;
+  page?: number;
+  score: number;
+  text: string;
+}
+
+export interface Usage {
+  input_tokens: number;
+  output_tokens: number;
+  cost_usd: number | null;
+}
+
+export interface Answer {
+  conversation_id: string;
+  turn_id: string;
+  message: string;
+  citations: Citation[];
+  model: string;
+  usage: Usage;
+}
+
+export interface Ticket {
+  ticket: string;
+  session_id: string;
+}
+
+export interface ConversationSummary {
+  conversation_id: string;
+  title: string;
+  updated_at: string;
+}
+
+export interface Turn {
+  turn_id: string;
+  role: "user" | "assistant";
+  text: string;
+  citations?: Citation[];
+  model?: string;
+  usage?: Usage;
+}
+
+/** The HTTP API. Every method throws `ParleyError`; `authorization` gives the header's value for each request. */
+export class Api {
+  constructor(private readonly authorization: () => Promise<string>) {}
+
+  /** A ticket opens one WebSocket; naming a session continues it. */
+  ticket(sessionId?: string): Promise<Ticket> {
+    return this.request("POST", "/tickets", sessionId ? { session_id: sessionId } : {});
+  }
+
+  /** One turn over HTTP. `requestId` makes a repetition harmless: the turn is stored once. */
+  chat(message: string, requestId: string, conversationId?: string): Promise<Answer> {
+    const body = { message, ...(conversationId && { conversation_id: conversationId }) };
+    return this.request("POST", "/chat", body, { "Idempotency-Key": requestId });
+  }
+
+  async conversations(): Promise<ConversationSummary[]> {
+    return (await this.request<{ conversations: ConversationSummary[] }>("GET", "/conversations")).conversations;
+  }
+
+  async turns(conversationId: string): Promise<Turn[]> {
+    return (await this.request<{ turns: Turn[] }>("GET", `/conversations/${encodeURIComponent(conversationId)}`)).turns;
+  }
+
+  private async request<T>(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<T> {
+    const init: RequestInit = { method, headers: { ...headers, Authorization: await this.authorization() } };
+    if (body !== undefined) {
+      init.headers = { ...init.headers, "Content-Type": "application/json" };
+      init.body = JSON.stringify(body);
+    }
+    let response: Response;
+    try {
+      response = await fetch(`/api${path}`, init);
+    } catch {
+      throw new ParleyError("unreachable", "The network failed.", true);
+    }
+    const answer: unknown = await response.json().catch(() => null);
+    if (!response.ok) throw errorFrom(response.status, answer);
+    return answer as T;
+  }
+}
+
+/** Parley's errors have a code; API Gateway's own (`{"message"}`, before our code runs) have the status only. */
+function errorFrom(status: number, body: unknown): ParleyError {
+  const error = (body as { error?: { code?: string; message?: string } } | null)?.error;
+  const retryable = status === 429 || status >= 500;
+  if (error?.code) return new ParleyError(error.code, error.message ?? error.code, retryable);
+  const codes: Record<number, string> = { 401: "unauthorized", 403: "forbidden", 413: "payload_too_large", 429: "throttled" };
+  return new ParleyError(codes[status] ?? "internal", `The API answered ${status}.`, retryable);
+}
