@@ -1,0 +1,108 @@
+"""Permissions to invoke Bedrock models, and the models that can no longer be invoked."""
+
+from collections.abc import Sequence
+from datetime import date
+
+from aws_cdk import ArnFormat, Stack
+from aws_cdk import aws_iam as iam
+from constructs import Construct
+
+_INVOKE = ["bedrock:InvokeModel", "bedrock:InvokeModelWithResponseStream"]
+
+# The regions that a geography's inference profiles route to, whichever region calls them. A union over source regions
+# and models: a region that one profile does not use costs nothing to grant, one that is missing fails now and then.
+# https://docs.aws.amazon.com/bedrock/latest/userguide/inference-profiles-support.html
+_DESTINATIONS: dict[str, tuple[str, ...]] = {
+    "us": ("us-east-1", "us-east-2", "us-west-1", "us-west-2"),
+    "us-gov": ("us-gov-east-1", "us-gov-west-1"),
+    "eu": (
+        "eu-central-1",
+        "eu-central-2",
+        "eu-north-1",
+        "eu-south-1",
+        "eu-south-2",
+        "eu-west-1",
+        "eu-west-2",
+        "eu-west-3",
+    ),
+    "jp": ("ap-northeast-1", "ap-northeast-3"),
+    "au": ("ap-southeast-2", "ap-southeast-4"),
+    "ca": ("ca-central-1", "ca-west-1"),
+    "apac": (
+        "ap-northeast-1",
+        "ap-northeast-2",
+        "ap-northeast-3",
+        "ap-south-1",
+        "ap-south-2",
+        "ap-southeast-1",
+        "ap-southeast-2",
+        "ap-southeast-3",
+        "ap-southeast-4",
+    ),
+}
+
+
+class BedrockModels:
+    """Grants for the Bedrock models that functions of one stack invoke.
+
+    Args:
+        scope: anything in the stack whose region the models are called from.
+    """
+
+    def __init__(self, scope: Construct) -> None:
+        self._stack = Stack.of(scope)
+
+    def grant_invoke(self, grantee: iam.IGrantable, model_ids: Sequence[str]) -> list[iam.Grant]:
+        """Let `grantee` invoke the models, whole or streamed (`Converse` and `ConverseStream` need the same).
+
+        A foundation model is granted by its exact ARN in the stack's region. An inference profile (an id with a
+        geography or `global` before it) needs its own ARN and the foundation model's in every region it routes to;
+        those are granted for calls through that profile only.
+        """
+        return [grant for model_id in dict.fromkeys(model_ids) for grant in self._grant(grantee, model_id)]
+
+    def _grant(self, grantee: iam.IGrantable, model_id: str) -> list[iam.Grant]:
+        geography, foundation_model = _split(model_id)
+        if geography is None:
+            return [_invoke(grantee, [self._foundation_model_arn(model_id, self._stack.region)])]
+        profile = self._stack.format_arn(
+            service="bedrock",
+            resource="inference-profile",
+            resource_name=model_id,
+            arn_format=ArnFormat.SLASH_RESOURCE_NAME,
+        )
+        # A global profile routes to any commercial region; its requests carry no region, and the model's ARN has none.
+        regions = ("", self._stack.region) if geography == "global" else _DESTINATIONS[geography]
+        models = [self._foundation_model_arn(foundation_model, region) for region in regions]
+        through_profile = {"StringEquals": {"bedrock:InferenceProfileArn": profile}}
+        return [_invoke(grantee, [profile]), _invoke(grantee, models, through_profile)]
+
+    def _foundation_model_arn(self, model_id: str, region: str) -> str:
+        return f"arn:{self._stack.partition}:bedrock:{region}::foundation-model/{model_id}"
+
+
+def _invoke(
+    grantee: iam.IGrantable, resource_arns: list[str], conditions: dict[str, dict[str, object]] | None = None
+) -> iam.Grant:
+    return iam.Grant.add_to_principal(
+        grantee=grantee, actions=_INVOKE, resource_arns=resource_arns, conditions=conditions
+    )
+
+
+def _split(model_id: str) -> tuple[str | None, str]:
+    """An id's geography, if it is an inference profile's, and its foundation model."""
+    prefix, _, rest = model_id.partition(".")
+    return (prefix, rest) if prefix == "global" or prefix in _DESTINATIONS else (None, model_id)
+
+
+# The day from which requests fail, by foundation model.
+# https://docs.aws.amazon.com/bedrock/latest/userguide/model-lifecycle.html, read in November 2026.
+_END_OF_LIFE: dict[str, date] = {
+    "amazon.nova-sonic-v1:0": date(2026, 9, 14),
+    "amazon.nova-premier-v1:0": date(2026, 9, 14),
+}
+
+
+def retired_on(model_id: str) -> date | None:
+    """The day from which requests to a model (or to an inference profile of it) fail, None if none is announced."""
+    return _END_OF_LIFE.get(_split(model_id)[1])
