@@ -1,0 +1,142 @@
+"""A turn: history and passages to a model, its answer to the store."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Protocol
+
+from parley.conversation.citations import cited_passages
+from parley.conversation.deadline import Deadline
+from parley.conversation.errors import AlreadyAnswered, ConversationNotFound, RequestKeyReused
+from parley.conversation.models import ModelChoice, ModelFailure, ModelRole
+from parley.conversation.prices import cost_usd
+from parley.conversation.prompts import HISTORY_MESSAGES, build_prompt
+from parley.conversation.store import ConversationStore, Exchange, History
+from parley.conversation.turns import Knowledge, RequestKey, Turn, Usage, is_id, new_id, timestamp, title_of
+from parley.errors import ParleyError
+from parley.knowledge.passages import Passage, Retriever
+
+PASSAGES = 5
+"""Passages given to the model: with chunks of 512 tokens, about 2,500 tokens."""
+
+RETRIEVAL_SECONDS = 8.0
+"""The longest that a turn waits for passages: a retrieval function's cold start, and no more."""
+
+STORE_SECONDS = 3.0
+"""What a model call leaves of the deadline for storing the turn and answering."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What a caller asks. `turn_id` names the answer, so that it can be announced before it is complete."""
+
+    subject: str
+    message: str
+    conversation_id: str | None = None
+    role: ModelRole = "quick"
+    request: RequestKey | None = None
+    turn_id: str = field(default_factory=lambda: new_id(datetime.now(UTC)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A stored answer. `failures` are the models that failed before one answered; `replayed`: it was stored before."""
+
+    conversation_id: str
+    turn: Turn
+    failures: tuple[ModelFailure, ...] = ()
+    replayed: bool = False
+
+
+class Clock(Protocol):
+    """The time of day, in UTC."""
+
+    def __call__(self) -> datetime:
+        """Now."""
+
+
+def utc_now() -> datetime:
+    """The time of day, in UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assistant:
+    """Answers questions. Without a retriever, knowledge is off."""
+
+    store: ConversationStore
+    models: ModelChoice
+    retriever: Retriever | None = None
+    now: Clock = utc_now
+
+    def answer(self, question: Question, deadline: Deadline, *, on_text: Callable[[str], None] | None = None) -> Answer:
+        """Answer and store; with `on_text`, the answer's pieces as they come.
+
+        A request that was answered before gets the stored answer again. Raises ConversationNotFound, NoModelAnswered,
+        TurnTimedOut, RequestKeyReused, ConversationBusy or StoreUnavailable; then nothing is stored.
+        """
+        if question.request and (stored := self.replay(question)):
+            return stored
+        asked_at = self.now()
+        conversation_id = question.conversation_id or new_id(asked_at)
+        history = self._history(question)
+        passages, knowledge = self._passages(question, deadline)
+        prompt = build_prompt(
+            history.turns, question.message, passages, knowledge_unavailable=knowledge == "unavailable"
+        )
+        choice = self.models.generate(question.role, prompt, deadline, reserve=STORE_SECONDS, on_text=on_text)
+        completion = choice.completion
+        turn = Turn(
+            turn_id=question.turn_id,
+            role="assistant",
+            text=completion.text,
+            created_at=timestamp(self.now()),
+            citations=cited_passages(completion.text, passages),
+            knowledge=knowledge,
+            model=choice.model_id,
+            usage=Usage(
+                input_tokens=completion.input_tokens,
+                output_tokens=completion.output_tokens,
+                cost_usd=cost_usd(choice.model_id, completion.input_tokens, completion.output_tokens),
+            ),
+        )
+        asked = Turn(turn_id=new_id(asked_at), role="user", text=question.message, created_at=timestamp(asked_at))
+        exchange = Exchange(question=asked, answer=turn, title=title_of(question.message), request=question.request)
+        try:
+            self.store.append(question.subject, conversation_id, exchange, turn_count=history.turn_count)
+        except AlreadyAnswered:
+            if stored := self.replay(question):
+                return stored
+            raise ConversationNotFound from None
+        return Answer(conversation_id=conversation_id, turn=turn, failures=choice.failures)
+
+    def replay(self, question: Question) -> Answer | None:
+        """The stored answer to this very request, if there is one. Raises RequestKeyReused when it was another."""
+        if question.request is None:
+            return None
+        stored = self.store.answer_to(question.subject, question.request)
+        if stored is None:
+            return None
+        if stored.fingerprint != question.request.fingerprint:
+            raise RequestKeyReused
+        return Answer(conversation_id=stored.conversation_id, turn=stored.turn, replayed=True)
+
+    def _history(self, question: Question) -> History:
+        if question.conversation_id is None:
+            return History(turns=(), turn_count=0)
+        if not is_id(question.conversation_id):
+            raise ConversationNotFound
+        return self.store.history(question.subject, question.conversation_id, HISTORY_MESSAGES)
+
+    def _passages(self, question: Question, deadline: Deadline) -> tuple[Sequence[Passage], Knowledge]:
+        if self.retriever is None:
+            return (), "off"
+        # At most a third of what is left, so that a silent knowledge path cannot take the models' time.
+        seconds = min(RETRIEVAL_SECONDS, deadline.share(3, reserve=STORE_SECONDS))
+        try:
+            passages = self.retriever.retrieve(
+                question.subject, question.message, top_k=PASSAGES, timeout_seconds=seconds
+            )
+        except ParleyError:
+            return (), "unavailable"
+        return passages, "used" if passages else "none"

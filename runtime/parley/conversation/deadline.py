@@ -1,0 +1,33 @@
+"""One deadline for a whole turn, shared by every call it makes."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+HTTP_TURN_SECONDS = 25.0
+"""API Gateway's integrations end at 29 s; this leaves time to start cold and to answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """A moment on a monotonic clock. Seconds throughout."""
+
+    at: float
+    clock: Callable[[], float] = time.monotonic
+
+    @classmethod
+    def after(cls, seconds: float, clock: Callable[[], float] = time.monotonic) -> "Deadline":
+        """The deadline `seconds` from now."""
+        return cls(clock() + seconds, clock)
+
+    @property
+    def remaining(self) -> float:
+        """Seconds left, never negative."""
+        return max(0.0, self.at - self.clock())
+
+    def share(self, parts: int, *, reserve: float = 0.0) -> float:
+        """Seconds for the first of `parts` calls that follow one another, keeping `reserve` for what comes after.
+
+        The rest is shared again when the next call begins, so a call that fails early leaves its time to the others.
+        """
+        return max(0.0, self.remaining - reserve) / max(1, parts)
