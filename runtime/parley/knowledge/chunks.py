@@ -1,0 +1,46 @@
+"""Chunks, and how the vector index names them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A part of a document small enough to embed: about 512 tokens."""
+
+    number: int
+    """Its place among the document's chunks, from 0."""
+    text: str
+    heading: str = ""
+    """The heading path to it ("The sandbox > Gateway"); empty where the document has no headings."""
+    page: int | None = None
+
+    def embedded_text(self) -> str:
+        """What its embedding is made from: the headings say what a paragraph full of "it" is about."""
+        return f"{self.heading}\n{self.text}" if self.heading else self.text
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkId:
+    """A chunk of one version of one document; unique in the knowledge base."""
+
+    owner: str
+    document_id: str
+    version: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedChunk:
+    """A chunk as the vector index holds it."""
+
+    id: ChunkId
+    vector: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A chunk that a search found, with its cosine similarity to the query."""
+
+    id: ChunkId
+    score: float

@@ -1,0 +1,157 @@
+"""Documents: whose they are, what they are called, and what becomes of them."""
+
+import re
+import secrets
+import time
+import unicodedata
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import PurePosixPath
+from typing import NamedTuple
+from urllib.parse import quote
+
+from parley.errors import PayloadTooLarge, ValidationFailed
+
+SHARED = "shared"
+"""The owner of documents that everyone reads and curators write."""
+
+FORMATS = {".txt": "text/plain", ".md": "text/markdown", ".markdown": "text/markdown"}
+"""File endings that ingestion reads, and the media type each is stored under."""
+
+MAX_DOCUMENT_BYTES = 25 * 1024 * 1024
+"""The largest upload: its plain text is about 15,000 chunks, which one ingestion embeds within its 15 minutes."""
+
+MAX_INLINE_BYTES = 200 * 1024
+"""The largest text taken in a request's body; more goes straight to the bucket."""
+
+MAX_NAME_LENGTH = 200
+"""Characters of a document's name."""
+
+_PREFIX = "documents"
+_ID = re.compile(r"[0-9a-f]{32}")
+_BIDI_CONTROLS = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_NOT_IN_KEYS = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+class DocumentState(StrEnum):
+    """`pending` (no worker has seen it) -> `indexing` -> `ready`, or `failed` with a reason."""
+
+    PENDING = "pending"
+    INDEXING = "indexing"
+    READY = "ready"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """A document's record. Times are ISO 8601 in UTC."""
+
+    owner: str
+    document_id: str
+    name: str
+    """The display name, as its owner gave it. Untrusted text."""
+    key: str
+    """Where its current file stands in the documents bucket."""
+    state: DocumentState = DocumentState.PENDING
+    version: str | None = None
+    """The version whose chunks may be retrieved; None while there is none."""
+    claim: str | None = None
+    """The version that a worker is indexing, or tried to last."""
+    reason: str | None = None
+    """Why it failed, in a sentence for its owner."""
+    size: int = 0
+    """Bytes of its file."""
+    chunk_count: int = 0
+    created_at: str = ""
+    updated_at: str = ""
+    deleted: bool = False
+    """Its owner deleted it: it is never listed or retrieved again, whatever a store still holds."""
+
+
+class Location(NamedTuple):
+    """What a key in the documents bucket says: whose document it is a file of."""
+
+    owner: str
+    document_id: str
+    filename: str
+
+
+def owner_of(subject: str) -> str:
+    """The owner name of a subject's own documents.
+
+    Everything but letters, digits and `_.-~` is percent-encoded, so that no subject can write another's key.
+    """
+    return f"user-{quote(subject, safe='')}"
+
+
+def readable_by(subject: str) -> tuple[str, str]:
+    """The owners whose documents a subject may read: its own first, then the shared ones."""
+    return owner_of(subject), SHARED
+
+
+def new_document_id() -> str:
+    """A fresh id; ids sort by the time they were made (milliseconds, then 80 random bits)."""
+    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+
+
+def is_document_id(text: str) -> bool:
+    """Could `text` be the id of a document?"""
+    return _ID.fullmatch(text) is not None
+
+
+def display_name(name: str) -> str:
+    """`name` as it is shown: without folders, control characters and text-direction overrides.
+
+    Raises ValidationFailed when nothing is left, it is too long, or its format is unknown.
+    """
+    text = unicodedata.normalize("NFC", name).replace("\\", "/").rsplit("/", 1)[-1]
+    text = _BIDI_CONTROLS.sub(
+        "", "".join(" " if unicodedata.category(c)[0] in "CZ" and not _joins(c) else c for c in text)
+    )
+    text = " ".join(text.split())
+    if not text.strip(". "):
+        raise ValidationFailed("`name` is a file's name, such as `handbook.md`.")
+    if len(text) > MAX_NAME_LENGTH:
+        raise ValidationFailed(f"`name` has at most {MAX_NAME_LENGTH} characters.")
+    if extension(text) not in FORMATS:
+        raise ValidationFailed(f"`name` ends in one of {', '.join(FORMATS)}; other formats are not supported.")
+    return text
+
+
+def check_size(size: int, limit: int = MAX_DOCUMENT_BYTES) -> None:
+    """Raises ValidationFailed for an empty document and PayloadTooLarge for one above `limit` bytes."""
+    if size < 1:
+        raise ValidationFailed("The document is empty.")
+    if size > limit:
+        raise PayloadTooLarge(f"The document has {size:,} bytes; at most {limit:,} are taken here.")
+
+
+def extension(name: str) -> str:
+    """A file name's ending in lower case, with its dot; empty where it has none."""
+    return PurePosixPath(name).suffix.lower()
+
+
+def document_prefix(owner: str, document_id: str) -> str:
+    """The folder of one document's files in the bucket."""
+    return f"{_PREFIX}/{owner}/{document_id}/"
+
+
+def document_key(owner: str, document_id: str, name: str) -> str:
+    """The bucket key of a document's file: its name in plain ASCII; the record keeps the display name."""
+    stem, ending = PurePosixPath(name).stem, extension(name)
+    ascii_stem = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode()
+    safe_stem = _NOT_IN_KEYS.sub("-", ascii_stem).strip("-.")[:80] or "document"
+    return f"{document_prefix(owner, document_id)}{safe_stem}{ending}"
+
+
+def parse_key(key: str) -> Location | None:
+    """Whose document a bucket key is a file of; None when it is no document's."""
+    match key.split("/"):
+        case [prefix, owner, document_id, filename] if prefix == _PREFIX and owner and document_id and filename:
+            return Location(owner, document_id, filename)
+    return None
+
+
+def _joins(character: str) -> bool:
+    """Zero-width (non-)joiners are invisible, and part of correct spelling in Persian and several Indic scripts."""
+    return character in "\u200c\u200d"

@@ -1,0 +1,115 @@
+"""What the knowledge path needs from the world; `parley.aws` implements it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from parley.knowledge.chunks import Chunk, ChunkId, Hit, IndexedChunk
+from parley.knowledge.documents import Document
+
+
+class Embedder(Protocol):
+    """Turns text into unit vectors whose inner product is their similarity."""
+
+    def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """One vector per text, in order. Raises KnowledgeUnavailable when the model throttles or fails for good."""
+
+
+class VectorIndex(Protocol):
+    """Finds chunks by meaning. Writes are idempotent, and visible to every later search."""
+
+    def prepare(self) -> None:
+        """Get ready for a search: called while the query is being embedded. May do nothing."""
+
+    def add(self, chunks: Sequence[IndexedChunk]) -> None:
+        """Add chunks; one whose id is known already replaces it. Raises StoreUnavailable."""
+
+    def remove(self, ids: Sequence[ChunkId]) -> None:
+        """Remove chunks; unknown ids are ignored. Raises StoreUnavailable."""
+
+    def search(self, vector: Sequence[float], *, owners: Sequence[str], limit: int) -> list[Hit]:
+        """The nearest chunks of these owners, best first, each id once. Raises StoreUnavailable."""
+
+
+class KnowledgeStore(Protocol):
+    """Keeps documents' records and the text of their chunks. Every method raises StoreUnavailable."""
+
+    def document(self, owner: str, document_id: str) -> Document | None:
+        """One record as it stands now, a deleted one among them."""
+
+    def documents(self, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Document]:
+        """The records of these (owner, document id) pairs as they stand now; unknown ones are left out."""
+
+    def list_documents(self, owner: str, *, limit: int, before: str | None) -> list[Document]:
+        """An owner's records that are not deleted, newest first, at most `limit`, those older than the id `before`."""
+
+    def put_new(self, document: Document, *, unless_used_within_seconds: int | None = None) -> None:
+        """Store a new record; with `unless_used_within_seconds` it vanishes again unless a worker claims it."""
+
+    def replace(self, document: Document, *, keep_version: bool) -> Document | None:
+        """Give a record a new name, key and size, and make it pending; None if it is gone or deleted.
+
+        Without `keep_version` its chunks are not retrieved from now on.
+        """
+
+    def mark_deleted(self, owner: str, document_id: str) -> Document | None:
+        """Mark a record as deleted; its chunks are not retrieved from now on. None if it is gone already."""
+
+    def claim(self, document: Document, version: str, size: int) -> Document | None:
+        """Begin to index `version`: its chunks and every older one's are hidden until `finish`. None if it is gone."""
+
+    def finish(self, document: Document, version: str, chunk_count: int) -> None:
+        """Make `version` the one that is retrieved. Raises Superseded when another claim came between."""
+
+    def fail(self, document: Document, version: str, reason: str) -> None:
+        """Record why `version` was not indexed; does nothing when another claim came between."""
+
+    def put_chunks(self, document: Document, version: str, chunks: Sequence[Chunk]) -> None:
+        """Store the text of a version's chunks; repeating it changes nothing."""
+
+    def chunk_ids(self, owner: str, document_id: str) -> list[ChunkId]:
+        """Every stored chunk of a document, of whatever version."""
+
+    def chunks(self, ids: Sequence[ChunkId]) -> dict[ChunkId, Chunk]:
+        """The chunks with these ids; unknown ones are left out."""
+
+    def delete_chunks(self, ids: Sequence[ChunkId]) -> None:
+        """Delete the text of chunks."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file in the documents bucket as it stands now."""
+
+    version: str
+    """Differs whenever the content does."""
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A form with which a browser or curl posts one file to `url`, every field before the field `file`."""
+
+    url: str
+    fields: Mapping[str, str]
+    expires_in: int
+    """Seconds."""
+
+
+class DocumentsStore(Protocol):
+    """Keeps documents' files. Every method raises StoreUnavailable."""
+
+    def describe(self, key: str) -> StoredFile | None:
+        """The current file under `key`, if there is one."""
+
+    def read(self, key: str) -> tuple[StoredFile, bytes] | None:
+        """The current file under `key` with its content, if there is one."""
+
+    def write(self, key: str, content: bytes, media_type: str) -> None:
+        """Put a file under `key`."""
+
+    def upload_form(self, key: str, *, max_bytes: int, media_type: str) -> Upload:
+        """A form that may post one file of 1..`max_bytes` bytes to `key`, and nothing else."""
+
+    def delete_folder(self, prefix: str, *, keep: str | None = None) -> None:
+        """Delete the files under `prefix`, except `keep`."""
