@@ -1,0 +1,210 @@
+"""Velocity request templates, with the variables API Gateway gives to WebSocket integrations.
+
+Reference: "WebSocket API mapping template reference" and "Mapping template transformations" in the developer guide.
+"""
+
+import base64
+import json
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+from urllib.parse import quote, unquote
+
+import airspeed
+
+# Velocity hands a string literal to Java as it is written; airspeed unescapes it first, which turns the regular
+# expression of the usual `.replaceAll("\\'", "'")` from "a backslash and a quote" into "a quote".
+_NOTHING = re.compile(r"(?!)")
+airspeed.StringLiteral.ESCAPED_CHAR = _NOTHING
+airspeed.InterpolatedStringLiteral.ESCAPED_CHAR = _NOTHING
+
+# Apache Commons Lang 2 `escapeJavaScript`, which API Gateway uses: it escapes both quotes and the slash.
+_JAVASCRIPT_ESCAPES = {
+    "\\": "\\\\",
+    "'": "\\'",
+    '"': '\\"',
+    "/": "\\/",
+    "\b": "\\b",
+    "\n": "\\n",
+    "\t": "\\t",
+    "\f": "\\f",
+    "\r": "\\r",
+}
+_PATH_STEP = re.compile(
+    r"\.(?P<name>[^.\[\]]+)|\['(?P<single>[^']*)'\]|\[\"(?P<double>[^\"]*)\"\]|\[(?P<index>-?\d+)\]"
+)
+
+
+class TemplateFailure(Exception):
+    """The template could not be rendered; API Gateway answers "Internal server error" for it."""
+
+
+def select_template(templates: Mapping[str, str], selection_expression: str | None, body: str) -> str | None:
+    """The template that an integration's selection expression picks, `$default` when none is named so."""
+    chosen = "$default"
+    expression = (selection_expression or "").replace("\\$", "$").strip()
+    match = re.fullmatch(r"\$\{?request\.body\.(?P<path>[^}]+)\}?", expression)
+    if match:
+        try:
+            chosen = str(json_path(json.loads(body), "$." + match["path"]))
+        except ValueError:
+            chosen = "$default"
+    elif expression:
+        chosen = expression
+    return templates.get(chosen, templates.get("$default"))
+
+
+def render(template: str, *, body: str, context: Mapping[str, Any], stage_variables: Mapping[str, str]) -> str:
+    """The template's text for one message; raises `TemplateFailure`."""
+    namespace = {
+        "input": _Input(body),
+        "util": _Util(),
+        "context": _wrap(context),
+        "stageVariables": _wrap(stage_variables),
+    }
+    try:
+        return str(_compiled(template).merge(namespace))
+    except airspeed.TemplateError as error:
+        raise TemplateFailure(str(error)) from error
+
+
+def json_path(document: Any, expression: str) -> Any:
+    """The value at a JSONPath of plain steps (`$.a['b'][0]`), or None when a step leads nowhere."""
+    if not expression.startswith("$"):
+        raise ValueError(f"a JSONPath starts with $, got {expression!r}")
+    position, value = 1, document
+    while position < len(expression):
+        step = _PATH_STEP.match(expression, position)
+        if step is None:
+            raise ValueError(f"unsupported JSONPath {expression!r}")
+        position = step.end()
+        if step["index"] is not None:
+            index = int(step["index"])
+            value = value[index] if isinstance(value, list) and -len(value) <= index < len(value) else None
+        else:
+            name = next(part for part in (step["name"], step["single"], step["double"]) if part is not None)
+            value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+@lru_cache(maxsize=128)
+def _compiled(template: str) -> airspeed.Template:
+    compiled = airspeed.Template(template)
+    try:
+        compiled.ensure_compiled()
+    except airspeed.TemplateError as error:
+        raise TemplateFailure(str(error)) from error
+    return compiled
+
+
+class _Text(str):
+    """A string with the methods of Java's that templates use."""
+
+    def replaceAll(self, pattern: str, replacement: str) -> "_Text":
+        return _Text(re.sub(pattern, re.sub(r"\$(\d)", r"\\\1", replacement), self))
+
+    def length(self) -> int:
+        return len(self)
+
+    def isEmpty(self) -> bool:
+        return not self
+
+    def equals(self, other: object) -> bool:
+        return str(self) == other
+
+    def contains(self, part: str) -> bool:
+        return part in self
+
+    def substring(self, begin: int, end: int | None = None) -> "_Text":
+        return _Text(self[begin:end])
+
+    def toLowerCase(self) -> "_Text":
+        return _Text(self.lower())
+
+    def toUpperCase(self) -> "_Text":
+        return _Text(self.upper())
+
+
+class _Object(dict[str, Any]):
+    """A JSON object that prints as JSON and reads as "" where nothing stands, as API Gateway's do."""
+
+    def __missing__(self, key: str) -> str:
+        return ""
+
+    def __str__(self) -> str:
+        return json.dumps(self, ensure_ascii=False, separators=(",", ":"))
+
+
+class _Array(list[Any]):
+    """A JSON array that prints as JSON."""
+
+    def __str__(self) -> str:
+        return json.dumps(self, ensure_ascii=False, separators=(",", ":"))
+
+
+def _wrap(value: Any) -> Any:
+    if isinstance(value, str):
+        return _Text(value)
+    if isinstance(value, Mapping):
+        return _Object({str(name): _wrap(item) for name, item in value.items()})
+    if isinstance(value, list):
+        return _Array([_wrap(item) for item in value])
+    if isinstance(value, bool):
+        return _Text("true" if value else "false")
+    return "" if value is None else value
+
+
+class _Input:
+    def __init__(self, body: str) -> None:
+        self._body = body
+        self.body = _Text(body)
+
+    def _document(self) -> Any:
+        try:
+            return json.loads(self._body)
+        except ValueError:
+            return {}
+
+    def path(self, expression: str) -> Any:
+        return _wrap(json_path(self._document(), str(expression)))
+
+    def json(self, expression: str) -> str:
+        value = json_path(self._document(), str(expression))
+        return _Text("" if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+
+    def params(self, name: str | None = None) -> Any:
+        # A WebSocket message has neither path, query string nor headers.
+        return _Object({"path": _Object(), "querystring": _Object(), "header": _Object()}) if name is None else ""
+
+
+class _Util:
+    def escapeJavaScript(self, value: object) -> str:
+        return _Text("".join(_escape_character(character) for character in str(value)))
+
+    def base64Encode(self, value: object) -> str:
+        return _Text(base64.b64encode(str(value).encode()).decode())
+
+    def base64Decode(self, value: object) -> str:
+        return _Text(base64.b64decode(str(value)).decode())
+
+    def parseJson(self, value: object) -> Any:
+        return _wrap(json.loads(str(value)))
+
+    def urlEncode(self, value: object) -> str:
+        return _Text(quote(str(value), safe="*-._").replace("%20", "+"))
+
+    def urlDecode(self, value: object) -> str:
+        return _Text(unquote(str(value).replace("+", " ")))
+
+
+def _escape_character(character: str) -> str:
+    escaped = _JAVASCRIPT_ESCAPES.get(character)
+    if escaped is not None:
+        return escaped
+    code = ord(character)
+    if 32 <= code <= 126:
+        return character
+    # Java escapes UTF-16 code units: two for a character beyond the basic plane.
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i]:02X}{units[i + 1]:02X}" for i in range(0, len(units), 2))

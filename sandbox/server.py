@@ -1,0 +1,83 @@
+"""Runs an ASGI application on loopback."""
+
+import logging
+import socket
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from sandbox.gateway.connections import FRAME_LIMIT, MESSAGE_LIMIT
+
+HOST = "127.0.0.1"
+# Linux grows a loopback socket's buffer to megabytes, which would hide a client that does not read.
+SEND_BUFFER = 128 * 1024
+CLOSE_WAIT = 5.0
+
+
+class ApiGatewayProtocol(WebSocketsSansIOProtocol):
+    """Closes after an oversize frame as API Gateway does, so that the client sees the close code.
+
+    uvicorn closes the socket at once. The rest of the oversize frame is still arriving then, the kernel answers it with
+    a reset, and a client may lose the close frame (1009) that it has not read yet.
+    """
+
+    def handle_parser_exception(self) -> None:
+        """Send the close frame, then read on and discard until the client closes."""
+        if self.close_sent:
+            return
+        close = self.conn.close_sent
+        code, reason = (close.code, close.reason) if close else (1006, "")
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        if self.read_paused:
+            self.read_paused = False
+            self.transport.resume_reading()
+        self.close_timer = self.loop.call_later(CLOSE_WAIT, self.transport.close)
+
+    def data_received(self, data: bytes) -> None:
+        """Discard what follows an oversize frame."""
+        if self.conn.parser_exc is not None:
+            self.conn.receive_data(data)
+            return
+        super().data_received(data)
+
+    def eof_received(self) -> None:
+        """The client has closed its side."""
+        if self.conn.parser_exc is not None:
+            self.transport.close()
+
+
+def bind(port: int) -> socket.socket:
+    """A listening socket on loopback; port 0 takes a free one. Raises `OSError` when the port is taken."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+    try:
+        listener.bind((HOST, port))
+        listener.listen(1024)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def serve(app: Starlette, listener: socket.socket) -> None:
+    """Serve until SIGINT or SIGTERM."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    # API Gateway offers no compression, sends no pings of its own and limits each frame besides the whole message;
+    # the websockets package takes both limits as a pair.
+    limits: Any = (MESSAGE_LIMIT, FRAME_LIMIT)
+    config = uvicorn.Config(
+        app,
+        ws=ApiGatewayProtocol,
+        ws_max_size=limits,
+        ws_per_message_deflate=False,
+        ws_ping_interval=None,
+        log_level="warning",
+        timeout_graceful_shutdown=3,
+    )
+    uvicorn.Server(config).run(sockets=[listener])
