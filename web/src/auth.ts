@@ -1,7 +1,6 @@
 import { confirmSignIn, fetchAuthSession, signIn, signOut } from "@aws-amplify/auth";
 import { cognitoUserPoolsTokenProvider } from "@aws-amplify/auth/cognito";
-import { Amplify } from "@aws-amplify/core";
-import { sessionStorage } from "@aws-amplify/core";
+import { Amplify, sessionStorage } from "@aws-amplify/core";
 import type { Config } from "./config.js";
 import { ParleyError } from "./errors.js";
 
@@ -29,8 +28,10 @@ class CognitoIdentity implements Identity {
   constructor(config: Config) {
     const cognito = { userPoolId: config.user_pool_id ?? "", userPoolClientId: config.client_id ?? "" };
     const endpoint = config.cognito_endpoint && { userPoolEndpoint: new URL(config.cognito_endpoint, location.href).href };
-    Amplify.configure({ Auth: { Cognito: { ...cognito, ...endpoint } } });
+    const auth = { Cognito: { ...cognito, ...endpoint } };
+    cognitoUserPoolsTokenProvider.setAuthConfig(auth);
     cognitoUserPoolsTokenProvider.setKeyValueStorage(sessionStorage);
+    Amplify.configure({ Auth: auth }, { Auth: { tokenProvider: cognitoUserPoolsTokenProvider } });
   }
 
   async signedIn(): Promise<boolean> {
