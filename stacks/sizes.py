@@ -68,7 +68,7 @@ class Sizes:
     open_search_standby: bool = False
     """Whether a classic collection keeps replicas in a second zone, at twice the price."""
     audio_archive_days: int = 30
-    """How long recorded audio is kept, with `enableAudioArchive`."""
+    """Days after which recorded audio moves to archive storage, with `enableAudioArchive`."""
     alarm_error_percent: int = 5
     """Failed requests of a hundred that raise an alarm."""
     alarm_latency_ms: int = 15_000

@@ -1,0 +1,27 @@
+"""Which stacks an environment has, and what each is given."""
+
+from aws_cdk import App
+
+from stacks.account import AccountStack
+from stacks.assistant import AssistantStack
+from stacks.config import Configuration
+from stacks.data import DataStack
+
+
+def add_stacks(app: App, configuration: Configuration) -> None:
+    """Add the environment's stacks to `app`."""
+    # Stacks behind a flag are imported only with it: each brings service modules that cost synth time to load.
+    network = None
+    if configuration.enable_dax:
+        from stacks.knowledge import retrieval_endpoints
+        from stacks.network import NetworkStack
+
+        network = NetworkStack(app, configuration=configuration, interface_endpoints=retrieval_endpoints(configuration))
+    account = AccountStack(app, configuration=configuration)
+    data = DataStack(app, configuration=configuration, network=network)
+    knowledge = None
+    if configuration.enable_rag:
+        from stacks.knowledge import KnowledgeStack
+
+        knowledge = KnowledgeStack(app, configuration=configuration, data=data, network=network)
+    AssistantStack(app, configuration=configuration, account=account, data=data, knowledge=knowledge)

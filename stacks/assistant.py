@@ -1,0 +1,119 @@
+"""The assistant itself: who may talk to it, through which routes, and the functions that answer."""
+
+from aws_cdk import App, CfnOutput
+from aws_cdk import aws_apigatewayv2 as apigwv2
+from parley_constructs.identity import ApiKeyIdentity, CognitoIdentity
+from parley_constructs.voice_api import Throttle, VoiceApi, VoiceApiProps
+
+from stacks.account import AccountStack
+from stacks.config import Configuration
+from stacks.data import DataStack
+from stacks.environment_stack import EnvironmentStack
+from stacks.functions import Functions
+from stacks.knowledge import KnowledgeStack
+from stacks.settings import log_retention, removal_policy
+
+_GET, _POST, _PUT, _DELETE = (
+    apigwv2.HttpMethod.GET,
+    apigwv2.HttpMethod.POST,
+    apigwv2.HttpMethod.PUT,
+    apigwv2.HttpMethod.DELETE,
+)
+_WEBSOCKET_ROUTES = ("$connect", "$disconnect", "session.start", "text", "session.end", "ping", "$default")
+# An audio client sends about eleven messages a second, so the WebSocket API admits that many for each HTTP request.
+_MESSAGES_PER_REQUEST = 10
+
+
+class AssistantStack(EnvironmentStack):
+    """Identity, the HTTP and WebSocket APIs, and their functions."""
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        configuration: Configuration,
+        account: AccountStack,
+        data: DataStack,
+        knowledge: KnowledgeStack | None,
+    ) -> None:
+        """Create the assistant over `data`; without `knowledge` it answers from the model alone."""
+        super().__init__(
+            app, "Assistant", configuration=configuration, description="Parley: identity, APIs and functions"
+        )
+        # The stages write access logs, which API Gateway refuses until the account has its logging role.
+        self.add_stack_dependency(account)
+        self.functions = Functions(
+            self,
+            configuration=configuration,
+            storage=data.storage,
+            retrieval=knowledge.retrieval_function if knowledge else None,
+        )
+        self.identity = self._identity(configuration)
+        self.api = VoiceApi(
+            self,
+            "VoiceApi",
+            props=VoiceApiProps(
+                http_authorizer=self.identity.http_authorizer(),
+                ticket_authorizer=self.functions.ticket_authorizer(),
+                audio_frames_table=data.storage.audio_frames_table if configuration.enable_voice else None,
+                http_throttle=Throttle(
+                    rate=configuration.sizes.throttle_rate, burst=configuration.sizes.throttle_burst
+                ),
+                websocket_throttle=Throttle(
+                    rate=configuration.sizes.throttle_rate * _MESSAGES_PER_REQUEST,
+                    burst=configuration.sizes.throttle_burst * _MESSAGES_PER_REQUEST,
+                ),
+                log_retention=log_retention(configuration),
+                log_encryption_key=data.storage.encryption_key,
+            ),
+        )
+        self._add_http_routes(knowledge)
+        self._add_websocket_routes()
+        self._export()
+
+    def _identity(self, configuration: Configuration) -> CognitoIdentity | ApiKeyIdentity:
+        if configuration.auth == "api-key":
+            return ApiKeyIdentity(self, "Identity", authorizer_function=self.functions.api_key_authorizer())
+        return CognitoIdentity(
+            self,
+            "Identity",
+            allow_password_auth=configuration.enable_password_sign_in,
+            removal_policy=removal_policy(configuration),
+        )
+
+    def _add_http_routes(self, knowledge: KnowledgeStack | None) -> None:
+        api, functions = self.api, self.functions
+        conversations = functions.conversations()
+        api.add_http_route("/health", [_GET], functions.health(), authorized=False)
+        api.add_http_route("/chat", [_POST], functions.chat())
+        api.add_http_route("/conversations", [_GET], conversations)
+        api.add_http_route("/conversations/{id}", [_GET, _DELETE], conversations)
+        api.add_http_route("/conversations/{id}/export", [_GET], conversations)
+        api.add_http_route("/tickets", [_POST], functions.tickets(websocket_url=api.websocket_url))
+        if knowledge is not None:
+            documents = functions.documents()
+            api.add_http_route("/rag/query", [_POST], knowledge.retrieval_function)
+            api.add_http_route("/knowledge/documents", [_GET, _POST], documents)
+            api.add_http_route("/knowledge/documents/{id}", [_GET, _PUT, _DELETE], documents)
+
+    def _add_websocket_routes(self) -> None:
+        turn = self.functions.turn(callback_url=self.api.callback_url)
+        websocket = self.functions.websocket(turn=turn, callback_url=self.api.callback_url)
+        for function in (turn, websocket):
+            self.api.grant_post_to_connections(function)
+        for route in _WEBSOCKET_ROUTES:
+            self.api.add_websocket_route(route, websocket)
+
+    def _export(self) -> None:
+        values = {
+            "HttpApiUrl": self.api.http_url,
+            "HttpApiId": self.api.http_api.api_id,
+            "WebSocketUrl": self.api.websocket_url,
+            "WebSocketApiId": self.api.websocket_api.api_id,
+            "Region": self.region,
+        }
+        if isinstance(self.identity, CognitoIdentity):
+            values["UserPoolId"] = self.identity.user_pool.user_pool_id
+            values["UserPoolClientId"] = self.identity.client.user_pool_client_id
+        for name, value in values.items():
+            CfnOutput(self, name, value=value)

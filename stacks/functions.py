@@ -1,0 +1,252 @@
+"""The assistant's functions: what each is told and what each may do, and nothing more."""
+
+import json
+from collections.abc import Mapping
+
+from aws_cdk import Duration, RemovalPolicy, Stack
+from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from parley_constructs.models import BedrockModels
+from parley_constructs.python_function import PythonFunction
+from parley_constructs.storage import Storage
+
+from stacks.config import Configuration
+from stacks.settings import architecture, core_package, log_retention
+
+_READ = ("dynamodb:GetItem", "dynamodb:Query")
+# A transaction needs the permission of each operation in it.
+_READ_WRITE = (*_READ, "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem", "dynamodb:ConditionCheckItem")
+
+# HTTP APIs end a request after 30 s. The runtime's deadline for a turn is 25 s.
+_REQUEST_TIMEOUT = Duration.seconds(29)
+# Nothing waits for a streamed turn but its client: it has the same deadline and time to say that it failed.
+_TURN_TIMEOUT = Duration.seconds(60)
+
+
+class Functions:
+    """Makes the functions of one stack, each under the name of its module in `parley.functions`."""
+
+    def __init__(
+        self,
+        stack: Stack,
+        *,
+        configuration: Configuration,
+        storage: Storage,
+        retrieval: lambda_.IFunction | None,
+    ) -> None:
+        """`retrieval` is what a turn asks for passages; without it a turn has none."""
+        self._stack = stack
+        self._configuration = configuration
+        self._storage = storage
+        self._retrieval = retrieval
+        self._code = core_package(configuration)
+        self._models = BedrockModels(stack)
+        self.made: dict[str, PythonFunction] = {}
+
+    def health(self) -> PythonFunction:
+        """Probes what a turn depends on."""
+        conversations = self._storage.conversations_table
+        function = self._make("Health", {"CONVERSATIONS_TABLE": conversations.table_name, **self._retrieval_name()})
+        self._grant_table(function, conversations, "dynamodb:GetItem")
+        if self._retrieval is not None:
+            # The probe is an invocation as a turn makes it: a function that merely exists proves little.
+            self._retrieval.grant_invoke(function)
+        return function
+
+    def chat(self) -> PythonFunction:
+        """Answers one message over HTTP."""
+        function = self._make("Chat", self._turn_environment(), memory=self._configuration.sizes.chat_memory_mb)
+        self._grant_turn(function)
+        return function
+
+    def turn(self, *, callback_url: str) -> PythonFunction:
+        """Answers one message over a connection, streaming; invoked asynchronously by `websocket`."""
+        connections = self._storage.connections_table
+        function = self._make(
+            "Turn",
+            {
+                **self._turn_environment(),
+                "CONNECTIONS_TABLE": connections.table_name,
+                "WEBSOCKET_CALLBACK_URL": callback_url,
+            },
+            memory=self._configuration.sizes.chat_memory_mb,
+            timeout=_TURN_TIMEOUT,
+            # By a second attempt, or after a minute in the queue, the client has asked again or gone.
+            retry_attempts=0,
+            max_event_age=Duration.seconds(60),
+        )
+        self._grant_turn(function)
+        self._grant_table(function, connections, "dynamodb:GetItem", "dynamodb:DeleteItem")
+        return function
+
+    def websocket(self, *, turn: PythonFunction, callback_url: str) -> PythonFunction:
+        """Keeps connections and sessions, and hands each message to `turn`."""
+        sessions, connections = self._storage.sessions_table, self._storage.connections_table
+        function = self._make(
+            "WebSocket",
+            {
+                "SESSIONS_TABLE": sessions.table_name,
+                "CONNECTIONS_TABLE": connections.table_name,
+                "TURN_FUNCTION": turn.function_name,
+                "WEBSOCKET_CALLBACK_URL": callback_url,
+                "RETENTION_DAYS": str(self._configuration.retention_days),
+            },
+        )
+        self._grant_table(function, sessions, "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem")
+        self._grant_table(
+            function,
+            connections,
+            "dynamodb:GetItem",
+            "dynamodb:PutItem",
+            "dynamodb:UpdateItem",
+            "dynamodb:DeleteItem",
+        )
+        turn.grant_invoke(function)
+        return function
+
+    def conversations(self) -> PythonFunction:
+        """Lists, shows, exports and deletes the caller's conversations."""
+        table = self._storage.conversations_table
+        function = self._make(
+            "Conversations",
+            {"CONVERSATIONS_TABLE": table.table_name, "CONTENT_KEY_ARN": self._storage.content_key.key_arn},
+        )
+        self._grant_table(function, table, *_READ_WRITE, "dynamodb:BatchWriteItem")
+        self._storage.content_key.grant(function, "kms:Decrypt")
+        return function
+
+    def tickets(self, *, websocket_url: str) -> PythonFunction:
+        """Issues the single-use tickets that open a connection."""
+        credentials, sessions = self._storage.credentials_table, self._storage.sessions_table
+        function = self._make(
+            "Tickets",
+            {
+                "CREDENTIALS_TABLE": credentials.table_name,
+                "SESSIONS_TABLE": sessions.table_name,
+                "WEBSOCKET_URL": websocket_url,
+                "RETENTION_DAYS": str(self._configuration.retention_days),
+            },
+        )
+        self._grant_table(function, credentials, "dynamodb:PutItem")
+        self._grant_table(function, sessions, "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem")
+        return function
+
+    def documents(self) -> PythonFunction:
+        """Lists, uploads, replaces and deletes documents."""
+        table, bucket = self._storage.knowledge_table, self._storage.documents_bucket
+        function = self._make(
+            "Documents", {"KNOWLEDGE_TABLE": table.table_name, "DOCUMENTS_BUCKET": bucket.bucket_name}
+        )
+        self._grant_table(function, table, *_READ_WRITE)
+        function.add_to_role_policy(
+            iam.PolicyStatement(
+                actions=["s3:GetObject", "s3:PutObject", "s3:DeleteObject"],
+                resources=[bucket.arn_for_objects("documents/*")],
+            )
+        )
+        self._grant_data_key(function, "s3")
+        return function
+
+    def ticket_authorizer(self) -> PythonFunction:
+        """Admits a connection by a ticket, once."""
+        credentials = self._storage.credentials_table
+        function = self._make("TicketAuthorizer", {"CREDENTIALS_TABLE": credentials.table_name})
+        # Taking the ticket is deleting it and reading what it was.
+        self._grant_table(function, credentials, "dynamodb:DeleteItem")
+        return function
+
+    def api_key_authorizer(self) -> PythonFunction:
+        """Admits a request by its API key."""
+        credentials = self._storage.credentials_table
+        function = self._make("ApiKeyAuthorizer", {"CREDENTIALS_TABLE": credentials.table_name})
+        self._grant_table(function, credentials, "dynamodb:GetItem")
+        return function
+
+    def _make(
+        self,
+        name: str,
+        environment: Mapping[str, str],
+        *,
+        memory: int | None = None,
+        timeout: Duration = _REQUEST_TIMEOUT,
+        retry_attempts: int | None = None,
+        max_event_age: Duration | None = None,
+    ) -> PythonFunction:
+        module = _MODULES[name]
+        function = PythonFunction(
+            self._stack,
+            name,
+            code=self._code,
+            handler=f"parley.functions.{module}.handler",
+            service=module,
+            environment=environment,
+            timeout=timeout,
+            memory_size=memory or self._configuration.sizes.function_memory_mb,
+            architecture=architecture(self._configuration),
+            log_retention=log_retention(self._configuration),
+            # Logs can be made again by running; they are no data.
+            log_removal_policy=RemovalPolicy.DESTROY,
+            encryption_key=self._storage.encryption_key,
+            retry_attempts=retry_attempts,
+            max_event_age=max_event_age,
+        )
+        self.made[name] = function
+        return function
+
+    def _turn_environment(self) -> dict[str, str]:
+        return {
+            "CONVERSATIONS_TABLE": self._storage.conversations_table.table_name,
+            "IDEMPOTENCY_TABLE": self._storage.idempotency_table.table_name,
+            "CONTENT_KEY_ARN": self._storage.content_key.key_arn,
+            "MODELS": json.dumps(self._configuration.models.conversation_roles),
+            "RETENTION_DAYS": str(self._configuration.retention_days),
+            **self._retrieval_name(),
+        }
+
+    def _retrieval_name(self) -> dict[str, str]:
+        return {"RETRIEVAL_FUNCTION": self._retrieval.function_name} if self._retrieval else {}
+
+    def _grant_turn(self, function: PythonFunction) -> None:
+        self._grant_table(function, self._storage.conversations_table, *_READ_WRITE)
+        self._grant_table(
+            function,
+            self._storage.idempotency_table,
+            "dynamodb:GetItem",
+            "dynamodb:PutItem",
+            "dynamodb:UpdateItem",
+            "dynamodb:DeleteItem",
+        )
+        self._storage.content_key.grant(function, "kms:GenerateDataKey", "kms:Decrypt")
+        self._models.grant_invoke(function, self._configuration.models.conversation_ids)
+        if self._retrieval is not None:
+            self._retrieval.grant_invoke(function)
+
+    def _grant_table(self, function: PythonFunction, table: dynamodb.ITable, *actions: str) -> None:
+        function.add_to_role_policy(iam.PolicyStatement(actions=list(actions), resources=[table.table_arn]))
+        self._grant_data_key(function, "dynamodb")
+
+    def _grant_data_key(self, function: PythonFunction, service: str) -> None:
+        """What a service does with the key on the function's behalf; the function itself cannot use the key."""
+        function.add_to_role_policy(
+            iam.PolicyStatement(
+                actions=["kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey"],
+                resources=[self._storage.encryption_key.key_arn],
+                conditions={
+                    "StringEquals": {"kms:ViaService": f"{service}.{self._stack.region}.{self._stack.url_suffix}"}
+                },
+            )
+        )
+
+
+_MODULES = {
+    "Health": "health",
+    "Chat": "chat",
+    "Turn": "turn",
+    "WebSocket": "websocket",
+    "Conversations": "conversations",
+    "Tickets": "tickets",
+    "Documents": "documents",
+    "TicketAuthorizer": "ticket_authorizer",
+    "ApiKeyAuthorizer": "api_key_authorizer",
+}

@@ -1,0 +1,76 @@
+"""Documents to passages: ingestion, the vector store, and retrieval."""
+
+from aws_cdk import App, CfnOutput, Duration
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_lambda as lambda_
+from parley_constructs.knowledge_base import FunctionSettings, KnowledgeBase, KnowledgeBaseProps, VectorStore
+
+from stacks.config import Configuration
+from stacks.data import DataStack
+from stacks.environment_stack import EnvironmentStack
+from stacks.network import NetworkStack
+from stacks.settings import architecture, knowledge_package, log_retention, removal_policy
+
+
+class KnowledgeStack(EnvironmentStack):
+    """The knowledge base over the environment's documents. It exists only with `enableRag`."""
+
+    def __init__(
+        self, app: App, *, configuration: Configuration, data: DataStack, network: NetworkStack | None
+    ) -> None:
+        """Create the knowledge base; with a cache in `data`, retrieval runs in `network` to reach it."""
+        super().__init__(
+            app, "Knowledge", configuration=configuration, description="Parley: ingestion, vector store and retrieval"
+        )
+        storage, sizes = data.storage, configuration.sizes
+        self.knowledge_base = KnowledgeBase(
+            self,
+            "KnowledgeBase",
+            props=KnowledgeBaseProps(
+                documents_bucket=storage.documents_bucket,
+                knowledge_table=storage.knowledge_table,
+                vector_store=vector_store(configuration),
+                code=knowledge_package(configuration),
+                ingestion_handler="parley.functions.ingestion.handler",
+                retrieval_handler="parley.functions.retrieval.handler",
+                embedding_model=configuration.models.embedding,
+                architecture=architecture(configuration),
+                ingestion=FunctionSettings(memory_size=sizes.knowledge_memory_mb, timeout=Duration.minutes(5)),
+                retrieval=FunctionSettings(memory_size=sizes.knowledge_memory_mb, timeout=Duration.seconds(20)),
+                vpc=network.network.vpc if network else None,
+                vpc_subnets=network.network.subnets if network else None,
+                security_groups=[network.function_security_group] if network else (),
+                retrieval_environment={"DAX_ENDPOINT": data.cache.endpoint} if data.cache else {},
+                log_encryption_key=storage.encryption_key,
+                log_retention=log_retention(configuration),
+                removal_policy=removal_policy(configuration),
+            ),
+        )
+        if data.cache is not None:
+            data.cache.grant_read(self.knowledge_base.retrieval_function)
+        CfnOutput(self, "RetrievalFunctionName", value=self.retrieval_function.function_name)
+
+    @property
+    def retrieval_function(self) -> lambda_.IFunction:
+        """Answers a question with passages."""
+        return self.knowledge_base.retrieval_function
+
+
+def vector_store(configuration: Configuration) -> VectorStore:
+    """The vector store that the configuration chooses."""
+    sizes = configuration.sizes
+    match configuration.vector_store:
+        case "faiss":
+            return VectorStore.faiss()
+        case "s3vectors":
+            return VectorStore.s3_vectors()
+        case _:
+            return VectorStore.opensearch(
+                generation="classic" if sizes.open_search_generation == "classic" else "nextgen",
+                standby_replicas=sizes.open_search_standby,
+            )
+
+
+def retrieval_endpoints(configuration: Configuration) -> list[ec2.InterfaceVpcEndpointAwsService]:
+    """The services that retrieval calls from a network without a way out."""
+    return KnowledgeBase.interface_endpoints(vector_store(configuration))

@@ -1,0 +1,73 @@
+"""The configuration's values in the types that constructs take."""
+
+from pathlib import Path
+
+from aws_cdk import RemovalPolicy
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from parley_constructs.python_function import host_architecture, python_package
+
+from stacks.config import Configuration
+
+ROOT = Path(__file__).parents[1]
+_RUNTIME = ROOT / "runtime"
+
+# Spelled-out names of CloudWatch's retention periods, by days.
+_RETENTION = {
+    1: logs.RetentionDays.ONE_DAY,
+    3: logs.RetentionDays.THREE_DAYS,
+    5: logs.RetentionDays.FIVE_DAYS,
+    7: logs.RetentionDays.ONE_WEEK,
+    14: logs.RetentionDays.TWO_WEEKS,
+    30: logs.RetentionDays.ONE_MONTH,
+    60: logs.RetentionDays.TWO_MONTHS,
+    90: logs.RetentionDays.THREE_MONTHS,
+    120: logs.RetentionDays.FOUR_MONTHS,
+    150: logs.RetentionDays.FIVE_MONTHS,
+    180: logs.RetentionDays.SIX_MONTHS,
+    365: logs.RetentionDays.ONE_YEAR,
+    400: logs.RetentionDays.THIRTEEN_MONTHS,
+    545: logs.RetentionDays.EIGHTEEN_MONTHS,
+    731: logs.RetentionDays.TWO_YEARS,
+    1096: logs.RetentionDays.THREE_YEARS,
+    1827: logs.RetentionDays.FIVE_YEARS,
+    2192: logs.RetentionDays.SIX_YEARS,
+    2557: logs.RetentionDays.SEVEN_YEARS,
+    2922: logs.RetentionDays.EIGHT_YEARS,
+    3288: logs.RetentionDays.NINE_YEARS,
+}
+
+
+def log_retention(configuration: Configuration) -> logs.RetentionDays:
+    """How long the environment's logs are kept."""
+    return _RETENTION[configuration.sizes.log_retention_days]
+
+
+def removal_policy(configuration: Configuration) -> RemovalPolicy:
+    """What becomes of data whose stack is removed."""
+    return RemovalPolicy.RETAIN if configuration.protect_data else RemovalPolicy.DESTROY
+
+
+def architecture(configuration: Configuration) -> lambda_.Architecture:
+    """The processor that functions run on."""
+    return host_architecture() if configuration.build_for == "host" else lambda_.Architecture.ARM_64
+
+
+def core_package(configuration: Configuration) -> lambda_.Code:
+    """The code of every function but the knowledge path's. One stack can use it."""
+    return _package(configuration, "core")
+
+
+def knowledge_package(configuration: Configuration) -> lambda_.Code:
+    """The code of retrieval and ingestion, with the libraries that only they need. One stack can use it."""
+    return _package(configuration, "knowledge")
+
+
+def _package(configuration: Configuration, name: str) -> lambda_.Code:
+    return python_package(
+        _RUNTIME,
+        requirements=_RUNTIME / f"requirements-{name}.txt",
+        packages=["parley"],
+        architecture=architecture(configuration),
+        host=configuration.build_for == "host",
+    )
