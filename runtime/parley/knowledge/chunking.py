@@ -20,6 +20,12 @@ OVERLAP_TOKENS = 64
 BYTES_PER_TOKEN = 4
 """UTF-8 bytes that count as one token."""
 
+WINDOW_CHARACTERS = 32_768
+"""What the splitter is given at once. Its time grows with the square of the length where a text has no line breaks:
+2 MB take 4.5 s whole and 0.1 s in windows. Chunks on two sides of a window's end do not overlap."""
+
+_BOUNDARIES = ("\n\n", "\n", ". ", "。", " ")
+
 
 def count_tokens(text: str) -> int:
     """An estimate of how many tokens an embedding model makes of `text`, without its vocabulary.
@@ -41,6 +47,22 @@ def chunk_sections(sections: Iterable[Section]) -> Iterator[Chunk]:
     number = 0
     for section in sections:
         splitter = _MARKDOWN if section.markdown else _TEXT
-        for text in splitter.chunks(section.text):
-            yield Chunk(number=number, text=text, heading=section.heading, page=section.page)
-            number += 1
+        for window in _windows(section.text):
+            for text in splitter.chunks(window):
+                yield Chunk(number=number, text=text, heading=section.heading, page=section.page)
+                number += 1
+
+
+def _windows(text: str) -> Iterator[str]:
+    """`text` in pieces of at most `WINDOW_CHARACTERS`, cut at the best boundary in the second half of each."""
+    start = 0
+    while len(text) - start > WINDOW_CHARACTERS:
+        end = start + WINDOW_CHARACTERS
+        for boundary in _BOUNDARIES:
+            at = text.rfind(boundary, start + WINDOW_CHARACTERS // 2, end)
+            if at >= 0:
+                end = at + len(boundary)
+                break
+        yield text[start:end]
+        start = end
+    yield text[start:]

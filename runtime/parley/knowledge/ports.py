@@ -43,8 +43,11 @@ class KnowledgeStore(Protocol):
     def list_documents(self, owner: str, *, limit: int, before: str | None) -> list[Document]:
         """An owner's records that are not deleted, newest first, at most `limit`, those older than the id `before`."""
 
-    def put_new(self, document: Document, *, unless_used_within_seconds: int | None = None) -> None:
-        """Store a new record; with `unless_used_within_seconds` it vanishes again unless a worker claims it."""
+    def put_new(self, document: Document, *, unless_used_within_seconds: int | None = None) -> Document:
+        """Store a record unless there is one, and return what is stored.
+
+        With `unless_used_within_seconds` it vanishes after that time unless a worker claims it.
+        """
 
     def replace(self, document: Document, *, keep_version: bool) -> Document | None:
         """Give a record a new name, key and size, and make it pending; None if it is gone or deleted.

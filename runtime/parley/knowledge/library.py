@@ -1,0 +1,146 @@
+"""The library: what a user does with documents before and after they are indexed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from parley.errors import Forbidden, NotFound
+from parley.knowledge.documents import (
+    FORMATS,
+    MAX_DOCUMENT_BYTES,
+    MAX_INLINE_BYTES,
+    SHARED,
+    Document,
+    check_size,
+    display_name,
+    document_key,
+    document_prefix,
+    extension,
+    is_document_id,
+    new_document_id,
+    owner_of,
+    readable_by,
+)
+from parley.knowledge.ports import DocumentsStore, KnowledgeStore, Upload
+
+UPLOAD_GRACE_SECONDS = 24 * 3600
+"""How long a record waits for its file; an upload form is valid for far less."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Who asks: a verified subject, and whether it may write shared documents."""
+
+    subject: str
+    is_curator: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """A user's documents and the shared ones. Every method raises StoreUnavailable."""
+
+    records: KnowledgeStore
+    files: DocumentsStore
+
+    def page(self, reader: Reader, *, limit: int, after: tuple[str, str] | None) -> list[Document]:
+        """At most `limit` records that the reader may read: its own, newest first, then the shared ones.
+
+        `after` is the owner and id of the last one of the page before.
+        """
+        owners: Sequence[str] = readable_by(reader.subject)
+        before: str | None = None
+        if after is not None and after[0] in owners:
+            owners, before = owners[owners.index(after[0]) :], after[1]
+        found: list[Document] = []
+        for owner in owners:
+            if len(found) < limit:
+                found += self.records.list_documents(owner, limit=limit - len(found), before=before)
+            before = None
+        return found
+
+    def get(self, reader: Reader, document_id: str) -> Document:
+        """One record. Raises NotFound, also for another user's and a deleted one."""
+        if is_document_id(document_id):
+            for owner in readable_by(reader.subject):
+                record = self.records.document(owner, document_id)
+                if record is not None and not record.deleted:
+                    return record
+        raise NotFound("There is no such document.")
+
+    def add_text(self, reader: Reader, name: str, text: str, *, shared: bool) -> Document:
+        """A new document from its text. Raises Forbidden, ValidationFailed or PayloadTooLarge."""
+        content = _content(text)
+        record = self._new(reader, name, len(content), shared=shared)
+        self.files.write(record.key, content, _media_type(record))
+        return record
+
+    def add_upload(self, reader: Reader, name: str, size: int, *, shared: bool) -> tuple[Document, Upload]:
+        """A new document, and the form to upload its file with. Raises as `add_text`."""
+        check_size(size)
+        record = self._new(reader, name, size, shared=shared)
+        return record, self._form(record)
+
+    def replace_text(self, reader: Reader, document_id: str, name: str, text: str) -> Document:
+        """Put a text in a document's place; nothing of the old one is retrieved from now on. Raises also NotFound."""
+        content = _content(text)
+        record = self._replace(reader, document_id, name, len(content), keep_version=False)
+        self.files.write(record.key, content, _media_type(record))
+        return record
+
+    def replace_upload(self, reader: Reader, document_id: str, name: str, size: int) -> tuple[Document, Upload]:
+        """The form to upload a document's replacement with; the old one stays until the new file is there."""
+        check_size(size)
+        record = self._replace(reader, document_id, name, size, keep_version=True)
+        return record, self._form(record)
+
+    def delete(self, reader: Reader, document_id: str) -> None:
+        """Delete a document; it is never listed or retrieved from now on. Raises Forbidden or NotFound."""
+        record = self._writable(reader, document_id)
+        self.records.mark_deleted(record.owner, record.document_id)
+        self.files.delete_folder(document_prefix(record.owner, record.document_id))
+
+    def _new(self, reader: Reader, name: str, size: int, *, shared: bool) -> Document:
+        if shared and not reader.is_curator:
+            raise Forbidden("Only curators may write shared documents.")
+        owner = SHARED if shared else owner_of(reader.subject)
+        shown, document_id = display_name(name), new_document_id()
+        record = Document(
+            owner=owner,
+            document_id=document_id,
+            name=shown,
+            key=document_key(owner, document_id, shown),
+            size=size,
+        )
+        return self.records.put_new(record, unless_used_within_seconds=UPLOAD_GRACE_SECONDS)
+
+    def _replace(self, reader: Reader, document_id: str, name: str, size: int, *, keep_version: bool) -> Document:
+        record = self._writable(reader, document_id)
+        shown = display_name(name)
+        key = document_key(record.owner, record.document_id, shown)
+        new = self.records.replace(replace(record, name=shown, key=key, size=size), keep_version=keep_version)
+        if new is None:
+            raise NotFound("There is no such document.")
+        return new
+
+    def _writable(self, reader: Reader, document_id: str) -> Document:
+        record = self.get(reader, document_id)
+        if record.owner == SHARED and not reader.is_curator:
+            raise Forbidden("Only curators may write shared documents.")
+        return record
+
+    def _form(self, record: Document) -> Upload:
+        return self.files.upload_form(record.key, max_bytes=MAX_DOCUMENT_BYTES, media_type=_media_type(record))
+
+
+def next_after(page: Sequence[Document], limit: int) -> tuple[str, str] | None:
+    """Where the page after this one begins; None when this one is the last."""
+    return (page[-1].owner, page[-1].document_id) if len(page) == limit else None
+
+
+def _content(text: str) -> bytes:
+    content = text.encode()
+    check_size(len(content), MAX_INLINE_BYTES)
+    return content
+
+
+def _media_type(record: Document) -> str:
+    return FORMATS[extension(record.name)]
