@@ -1,16 +1,16 @@
 """Who may call the API: a Cognito user pool, or hashed API keys checked by a function."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Protocol
 
-from aws_cdk import Acknowledgment, Duration, RemovalPolicy, Validations
+from aws_cdk import Duration, RemovalPolicy
 from aws_cdk import aws_apigatewayv2 as apigwv2
 from aws_cdk import aws_apigatewayv2_authorizers as authorizers
 from aws_cdk import aws_cognito as cognito
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
+
+from parley_constructs.findings import acknowledge
 
 
 class Identity(Protocol):
@@ -98,21 +98,19 @@ class CognitoIdentity(Construct):
         return authorizers.HttpUserPoolAuthorizer("Tokens", self.user_pool, user_pool_clients=[self.client])
 
     def _acknowledge_findings(self, *, threat_protection: bool) -> None:
-        Validations.of(self.user_pool).acknowledge(
-            Acknowledgment(
-                id="AwsSolutions-COG2",
-                reason="Second factors are offered (TOTP) and left to each user: an organisation that wants them for "
-                "everybody federates its own identity provider.",
-            )
+        acknowledge(
+            self.user_pool,
+            {
+                "AwsSolutions-COG2": "A second factor (TOTP) is offered and left to each user: an organisation that "
+                "wants one for everybody federates its own identity provider.",
+            },
         )
         if not threat_protection:
-            Validations.of(self.user_pool).acknowledge(
-                Acknowledgment(
-                    id="AwsSolutions-COG3",
-                    reason="Threat protection needs the Plus plan, billed per active user; `threat_protection=True` "
-                    "turns it on. Sign-in is SRP only and Cognito throttles and locks out repeated failures.",
-                )
+            reason = (
+                "Threat protection needs the Plus plan, billed per active user; `threat_protection=True` turns it on. "
+                "Sign-in is SRP only, and Cognito itself locks out repeated failures."
             )
+            acknowledge(self.user_pool, {"AwsSolutions-COG3": reason, "AwsSolutions-COG8": reason})
 
 
 class ApiKeyIdentity(Construct):
@@ -146,6 +144,3 @@ class ApiKeyIdentity(Construct):
             response_types=[authorizers.HttpLambdaResponseType.SIMPLE],
             results_cache_ttl=self._cache_for,
         )
-
-
-__all__ = ["ApiKeyIdentity", "CognitoIdentity", "Identity"]

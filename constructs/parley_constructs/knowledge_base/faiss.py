@@ -1,9 +1,9 @@
 """A FAISS index kept as a file in the documents bucket."""
 
-from __future__ import annotations
-
 from aws_cdk import aws_iam as iam
 from constructs import Construct
+
+from parley_constructs.object_access import grant_objects
 
 from .vector_store import BoundStore, StoreContext, VectorStore
 
@@ -25,9 +25,7 @@ class _BoundFaiss(BoundStore):
         self._bucket = context.documents_bucket
 
     def grant_read(self, grantee: iam.IGrantable) -> None:
-        self._bucket.grant_read(grantee, f"{INDEX_PREFIX}*")
+        grant_objects(self._bucket, grantee, prefix=INDEX_PREFIX, read=True)
 
     def grant_write(self, grantee: iam.IGrantable) -> None:
-        self._bucket.grant_read(grantee, f"{INDEX_PREFIX}*")
-        self._bucket.grant_put(grantee, f"{INDEX_PREFIX}*")
-        self._bucket.grant_delete(grantee, f"{INDEX_PREFIX}*")
+        grant_objects(self._bucket, grantee, prefix=INDEX_PREFIX, read=True, write=True, delete=True)

@@ -78,14 +78,25 @@ class VectorStore(ABC):
 
     @staticmethod
     def opensearch(
-        *, generation: Literal["classic", "nextgen"] = "nextgen", standby_replicas: bool = True
+        *,
+        generation: Literal["classic", "nextgen"] = "nextgen",
+        standby_replicas: bool = True,
+        max_capacity_units: int = 8,
+        deployment_role_arn: str | None = None,
     ) -> VectorStore:
         """An OpenSearch Serverless vector collection.
 
         generation: `nextgen` scales to zero after 10 idle minutes and then needs 10 to 30 s for the first request;
             `classic` is always on, at about $350 a month, or $175 without standby replicas.
         standby_replicas: keep a copy in a second availability zone.
+        max_capacity_units: limit of a NextGen group's OCUs, for search and for indexing each: a limit on its cost.
+        deployment_role_arn: the role CloudFormation deploys with; by default the stack synthesizer's, as bootstrapped.
         """
         from .opensearch import OpenSearchStore
 
-        return OpenSearchStore(generation=generation, standby_replicas=standby_replicas)
+        return OpenSearchStore(
+            generation=generation,
+            standby_replicas=standby_replicas,
+            max_capacity_units=max_capacity_units,
+            deployment_role_arn=deployment_role_arn,
+        )

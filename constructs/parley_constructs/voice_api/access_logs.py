@@ -1,7 +1,5 @@
 """Access logs of both APIs: one JSON object a request, without query strings, bodies or addresses."""
 
-from __future__ import annotations
-
 import json
 
 import jsii

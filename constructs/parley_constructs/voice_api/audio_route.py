@@ -1,7 +1,5 @@
 """The `audio` route: API Gateway writes a frame into the audio-frames table itself, with no function on the way."""
 
-from __future__ import annotations
-
 from importlib.resources import files
 
 from aws_cdk import Duration, Stack
@@ -11,7 +9,25 @@ from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
+from parley_constructs.findings import acknowledge
+
+AUTHORIZED_ON_CONNECT = (
+    "API Gateway takes an authorizer on $connect alone; its verdict holds for every message of the connection."
+)
+
 _TEMPLATE = files(__package__).joinpath("audio_frame.vtl")
+
+
+# What DynamoDB does with a table's key on behalf of a caller who writes; CDK's own grants say `kms:ReEncrypt*`.
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/encryption.usagenotes.html
+_TABLE_KEY_ACTIONS = (
+    "kms:Decrypt",
+    "kms:DescribeKey",
+    "kms:Encrypt",
+    "kms:GenerateDataKey",
+    "kms:ReEncryptFrom",
+    "kms:ReEncryptTo",
+)
 
 
 def audio_frame_template(*, table_name: str, keep_for: Duration) -> str:
@@ -48,7 +64,9 @@ class AudioRoute(Construct):
         )
         # PutItem alone: grant_write_data would also delete and batch.
         table.grant(self.role, "dynamodb:PutItem")
-        websocket_api.add_route(
+        if table.encryption_key is not None:
+            table.encryption_key.grant(self.role, *_TABLE_KEY_ACTIONS)
+        route = websocket_api.add_route(
             "audio",
             integration=integrations.WebSocketAwsIntegration(
                 "PutFrame",
@@ -61,3 +79,4 @@ class AudioRoute(Construct):
                 timeout=Duration.seconds(5),
             ),
         )
+        acknowledge(route, {"AwsSolutions-APIG4": AUTHORIZED_ON_CONNECT})

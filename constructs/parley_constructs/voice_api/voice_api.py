@@ -1,7 +1,5 @@
 """The HTTP API and the WebSocket API of an assistant."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from aws_cdk import Duration, Stack
@@ -13,12 +11,19 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
+from parley_constructs.findings import acknowledge
+from parley_constructs.wildcards import acknowledge_wildcard
+
 from .access_logs import HTTP_FIELDS, WEBSOCKET_FIELDS, AccessLog
-from .audio_route import AudioRoute
+from .audio_route import AUTHORIZED_ON_CONNECT, AudioRoute
 from .props import Throttle, VoiceApiProps
 
 STAGE_NAME = "ws"
 """Name of the WebSocket stage. A CDN in front keeps the path `/ws`, so both must agree."""
+
+
+HTTP_INTEGRATION_TIMEOUT = Duration.seconds(29)
+"""How long an HTTP route waits for its function: one second less than API Gateway's own limit for HTTP APIs."""
 
 
 class VoiceApi(Construct):
@@ -105,14 +110,17 @@ class VoiceApi(Construct):
         authorized: bool = True,
     ) -> None:
         """Send `methods` on `path` to `function`; with `authorized=False` anybody may call it."""
-        self.http_api.add_routes(
+        routes = self.http_api.add_routes(
             path=path,
             methods=list(methods),
             integration=integrations.HttpLambdaIntegration(
-                f"{function.node.id}Integration", function, timeout=Duration.seconds(29)
+                f"{function.node.id}Integration", function, timeout=HTTP_INTEGRATION_TIMEOUT
             ),
             authorizer=None if authorized else apigwv2.HttpNoneAuthorizer(),
         )
+        if not authorized:
+            for route in routes:
+                acknowledge(route, {"AwsSolutions-APIG4": f"{path} is public by decision of whoever added it."})
 
     def add_websocket_route(
         self, route_key: str, function: lambda_.IFunction, *, returns_response: bool = False
@@ -121,26 +129,28 @@ class VoiceApi(Construct):
 
         A route is one-way unless `returns_response`: what its function returns never reaches the client.
         """
-        self.websocket_api.add_route(
+        on_connect = route_key == "$connect"
+        route = self.websocket_api.add_route(
             route_key,
             integration=integrations.WebSocketLambdaIntegration(f"{function.node.id}Integration", function),
-            authorizer=self._ticket_authorizer if route_key == "$connect" else None,
+            authorizer=self._ticket_authorizer if on_connect else None,
             return_response=returns_response,
         )
+        if not on_connect:
+            acknowledge(route, {"AwsSolutions-APIG4": AUTHORIZED_ON_CONNECT})
 
     def grant_post_to_connections(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let `grantee` post to, look up and close connections of this stage, and of no other API."""
-        return iam.Grant.add_to_principal(
-            grantee=grantee,
-            actions=["execute-api:ManageConnections"],
-            resource_arns=[
-                Stack.of(self).format_arn(
-                    service="execute-api",
-                    resource=self.websocket_api.api_id,
-                    resource_name=f"{STAGE_NAME}/*/@connections/*",
-                )
-            ],
+        connections = Stack.of(self).format_arn(
+            service="execute-api",
+            resource=self.websocket_api.api_id,
+            resource_name=f"{STAGE_NAME}/*/@connections/*",
         )
+        grant = iam.Grant.add_to_principal(
+            grantee=grantee, actions=["execute-api:ManageConnections"], resource_arns=[connections]
+        )
+        acknowledge_wildcard(grantee, connections, "Any method on any connection of this one stage: ids come and go.")
+        return grant
 
     def metric_http_server_errors(self) -> cloudwatch.Metric:
         """HTTP answers of 500 and above, summed over five minutes."""

@@ -1,0 +1,219 @@
+"""Documents in, passages out: ingestion behind a queue, retrieval behind a function, over one vector store."""
+
+from aws_cdk import Duration
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as targets
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from parley_constructs.findings import acknowledge
+from parley_constructs.models import BedrockModels
+from parley_constructs.object_access import grant_objects
+from parley_constructs.python_function import PythonFunction
+
+from .props import FunctionSettings, KnowledgeBaseProps
+from .vector_store import StoreContext, VectorStore
+
+DOCUMENTS_PREFIX = "documents/"
+"""Objects under this prefix of the documents bucket are documents; nothing else there starts ingestion."""
+
+
+class KnowledgeBase(Construct):
+    """Ingests the documents of a bucket into a vector store, and finds passages there.
+
+    A document that is put or deleted is announced by the bucket's event (EventBridge), waits in `ingestion_queue`, and
+    is worked on by `ingestion_function`; after `max_receive_count` failures its message lies in `dead_letter_queue`.
+    Search goes through `retrieval_function`; callers need `grant_query`.
+    """
+
+    def __init__(self, scope: Construct, construct_id: str, *, props: KnowledgeBaseProps) -> None:
+        super().__init__(scope, construct_id)
+        self._props = props
+        self.encryption_key = kms.Key(
+            self,
+            "Key",
+            description="Encrypts queued document events and the vector store",
+            enable_key_rotation=True,
+            removal_policy=props.removal_policy,
+        )
+        self.dead_letter_queue = self._queue("DeadLetterQueue")
+        acknowledge(
+            self.dead_letter_queue, {"Serverless-SQSRedrivePolicy": "It is where messages end; nothing reads from it."}
+        )
+        self.ingestion_queue = self._queue("IngestionQueue", dead_letter_queue=self.dead_letter_queue)
+        self._announce_documents()
+
+        store = props.vector_store.bind(
+            self,
+            StoreContext(
+                documents_bucket=props.documents_bucket,
+                encryption_key=self.encryption_key,
+                removal_policy=props.removal_policy,
+                vpc=props.vpc,
+                vpc_subnets=props.vpc_subnets,
+                security_groups=props.security_groups,
+            ),
+        )
+        environment = {
+            "KNOWLEDGE_TABLE": props.knowledge_table.table_name,
+            "DOCUMENTS_BUCKET": props.documents_bucket.bucket_name,
+            "EMBEDDING_MODEL": props.embedding_model,
+            **store.environment,
+            **props.environment,
+        }
+        self.ingestion_function = self._function("Ingestion", props.ingestion_handler, props.ingestion, environment)
+        self.retrieval_function = self._function(
+            "Retrieval",
+            props.retrieval_handler,
+            props.retrieval,
+            {**environment, **props.retrieval_environment},
+            in_vpc=True,
+        )
+        self._allow_ingestion()
+        self._allow_retrieval()
+        store.grant_write(self.ingestion_function)
+        store.grant_read(self.retrieval_function)
+
+    @staticmethod
+    def interface_endpoints(vector_store: VectorStore) -> list[ec2.InterfaceVpcEndpointAwsService]:
+        """Interface endpoints that a VPC without a way out needs for the retrieval function.
+
+        Gateway endpoints for S3 and DynamoDB come on top; logs and traces leave through Lambda itself. OpenSearch
+        Serverless has an endpoint of its own kind, which the knowledge base makes.
+        """
+        return [ec2.InterfaceVpcEndpointAwsService.BEDROCK_RUNTIME, *vector_store.interface_endpoints]
+
+    def grant_query(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let `grantee` ask for passages by invoking the retrieval function."""
+        # The function itself: grant_invoke would also admit every version and alias, by a wildcard.
+        return iam.Grant.add_to_principal(
+            grantee=grantee,
+            actions=["lambda:InvokeFunction"],
+            resource_arns=[self.retrieval_function.function_arn],
+        )
+
+    def metric_dead_letters(self) -> cloudwatch.Metric:
+        """Documents that could not be ingested and wait for somebody to look."""
+        return self.dead_letter_queue.metric_approximate_number_of_messages_visible(statistic="Maximum")
+
+    def metric_ingestion_lag(self) -> cloudwatch.Metric:
+        """Age in seconds of the oldest document event that is not yet worked off."""
+        return self.ingestion_queue.metric_approximate_age_of_oldest_message(statistic="Maximum")
+
+    def metric_retrieval_duration(self) -> cloudwatch.Metric:
+        """Milliseconds that 19 of 20 searches stay below."""
+        return self.retrieval_function.metric_duration(statistic="p95")
+
+    def metric_retrieval_errors(self) -> cloudwatch.Metric:
+        """Searches that failed, summed over five minutes."""
+        return self.retrieval_function.metric_errors(statistic="Sum")
+
+    def _queue(self, construct_id: str, *, dead_letter_queue: sqs.IQueue | None = None) -> sqs.Queue:
+        props = self._props
+        return sqs.Queue(
+            self,
+            construct_id,
+            encryption=sqs.QueueEncryption.KMS,
+            encryption_master_key=self.encryption_key,
+            data_key_reuse=Duration.hours(1),
+            enforce_ssl=True,
+            retention_period=Duration.days(14),
+            removal_policy=props.removal_policy,
+            # Six times the function's timeout: Lambda's advice for queues with batches.
+            visibility_timeout=Duration.seconds(6 * int(props.ingestion.timeout.to_seconds()))
+            if dead_letter_queue
+            else None,
+            dead_letter_queue=sqs.DeadLetterQueue(queue=dead_letter_queue, max_receive_count=props.max_receive_count)
+            if dead_letter_queue
+            else None,
+        )
+
+    def _announce_documents(self) -> None:
+        # A rule and not a bucket notification: that would make the bucket's stack depend on this queue's.
+        rule = events.Rule(
+            self,
+            "DocumentEvents",
+            description="Documents put or deleted",
+            event_pattern=events.EventPattern(
+                source=["aws.s3"],
+                detail_type=["Object Created", "Object Deleted"],
+                detail={
+                    "bucket": {"name": [self._props.documents_bucket.bucket_name]},
+                    "object": {"key": [{"prefix": DOCUMENTS_PREFIX}]},
+                },
+            ),
+        )
+        rule.add_target(targets.SqsQueue(self.ingestion_queue, dead_letter_queue=self.dead_letter_queue))
+
+    def _function(
+        self,
+        construct_id: str,
+        handler: str,
+        settings: FunctionSettings,
+        environment: dict[str, str],
+        *,
+        in_vpc: bool = False,
+    ) -> PythonFunction:
+        props = self._props
+        return PythonFunction(
+            self,
+            construct_id,
+            code=props.code,
+            handler=handler,
+            service=construct_id.lower(),
+            environment=environment,
+            timeout=settings.timeout,
+            memory_size=settings.memory_size,
+            reserved_concurrency=settings.reserved_concurrency,
+            architecture=props.architecture,
+            log_retention=props.log_retention,
+            log_removal_policy=props.removal_policy,
+            encryption_key=props.log_encryption_key,
+            vpc=props.vpc if in_vpc else None,
+            vpc_subnets=props.vpc_subnets if in_vpc else None,
+            security_groups=list(props.security_groups) or None if in_vpc else None,
+        )
+
+    def _allow_ingestion(self) -> None:
+        props = self._props
+        function = self.ingestion_function
+        self.ingestion_queue.grant_consume_messages(function)
+        mapping = lambda_.EventSourceMapping(
+            self,
+            "DocumentEventsMapping",
+            target=function,
+            event_source_arn=self.ingestion_queue.queue_arn,
+            batch_size=10,
+            report_batch_item_failures=True,
+            max_concurrency=props.max_concurrency,
+        )
+        acknowledge(
+            mapping,
+            {
+                "Serverless-LambdaEventSourceMappingDestination": "Queues take no failure destination: messages that "
+                "fail move to the queue's own dead-letter queue."
+            },
+        )
+        grant_objects(props.documents_bucket, function, prefix=DOCUMENTS_PREFIX, read=True)
+        props.knowledge_table.grant_read_write_data(function)
+        BedrockModels(self).grant_invoke(function, [props.embedding_model])
+        policy = function.role.node.find_child("DefaultPolicy") if function.role else None
+        if policy is not None:
+            acknowledge(
+                policy,
+                {
+                    f"AwsSolutions-IAM5[Action::kms:{action}*]": "CDK's grant on one named key: the variants of one "
+                    "operation, which DynamoDB needs on the table's key."
+                    for action in ("GenerateDataKey", "ReEncrypt")
+                },
+            )
+
+    def _allow_retrieval(self) -> None:
+        props = self._props
+        props.knowledge_table.grant_read_data(self.retrieval_function)
+        BedrockModels(self).grant_invoke(self.retrieval_function, [props.embedding_model])
