@@ -1,15 +1,17 @@
 """What an AWS account needs once in each region, whatever is deployed there."""
 
-from aws_cdk import RemovalPolicy
+from aws_cdk import RemovalPolicy, Stack, Token
 from aws_cdk import aws_apigateway as apigateway
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from parley_constructs.findings import acknowledge
 
+_POLICY = "service-role/AmazonAPIGatewayPushToCloudWatchLogs"
+
 
 class ApiGatewayLogging(Construct):
-    """The role through which API Gateway writes logs, registered in this account and region (`AWS::ApiGateway::Account`).
+    """The role through which API Gateway writes logs, registered by `AWS::ApiGateway::Account`.
 
     Without it the first deployment of an API with access logs fails in a fresh account. There is one setting for the
     whole account and region, so this belongs in a stack of its own, deployed once. Both resources outlive that stack
@@ -24,16 +26,15 @@ class ApiGatewayLogging(Construct):
             self,
             "Role",
             assumed_by=iam.ServicePrincipal("apigateway.amazonaws.com"),
-            managed_policies=[
-                iam.ManagedPolicy.from_aws_managed_policy_name(
-                    "service-role/AmazonAPIGatewayPushToCloudWatchLogs"
-                )
-            ],
+            managed_policies=[iam.ManagedPolicy.from_aws_managed_policy_name(_POLICY)],
         )
+        # In a stack that names its region the partition may be written out.
+        partition = Stack.of(self).partition
+        partition = "<AWS::Partition>" if Token.is_unresolved(partition) else partition
         acknowledge(
             self.role,
             {
-                "AwsSolutions-IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/service-role/AmazonAPIGatewayPushToCloudWatchLogs]": (
+                f"AwsSolutions-IAM4[Policy::arn:{partition}:iam::aws:policy/{_POLICY}]": (
                     "API Gateway documents this policy for this role and refuses a role that allows less."
                 )
             },

@@ -1,5 +1,7 @@
 """DynamoDB Accelerator: a cache in front of tables, inside a VPC."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +12,7 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 _TLS_PORT = 9111
+_READ = ("dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query")
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,9 @@ class DaxProps:
 
 
 class DaxCluster(Construct):
-    """A DAX cluster, encrypted at rest and in transit, whose role reaches the named tables and nothing else.
+    """A DAX cluster, encrypted at rest and in transit, whose role reads the named tables and does nothing else.
+
+    Writers go to DynamoDB.
 
     Attributes:
         cluster: the cluster.
@@ -45,10 +50,7 @@ class DaxCluster(Construct):
         self, scope: Construct, construct_id: str, *, tables: Sequence[dynamodb.ITable], props: DaxProps
     ) -> None:
         super().__init__(scope, construct_id)
-        subnets = props.vpc.select_subnets(
-            subnets=props.vpc_subnets.subnets if props.vpc_subnets else None,
-            subnet_type=(props.vpc_subnets.subnet_type if props.vpc_subnets else None)
-        ) if props.vpc_subnets else props.vpc.select_subnets()
+        subnets = _select(props.vpc, props.vpc_subnets or ec2.SubnetSelection())
         subnet_group = dax.CfnSubnetGroup(self, "SubnetGroup", subnet_ids=list(subnets.subnet_ids))
         parameter_group = dax.CfnParameterGroup(
             self,
@@ -64,7 +66,7 @@ class DaxCluster(Construct):
         )
         self.role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("dax.amazonaws.com"))
         for table in tables:
-            table.grant_read_write_data(self.role)
+            _grant_cache(self.role, table)
         self.cluster = dax.CfnCluster(
             self,
             "Cluster",
@@ -79,9 +81,7 @@ class DaxCluster(Construct):
         )
         self.cluster.node.add_dependency(self.role)
         self.endpoint = self.cluster.attr_cluster_discovery_endpoint_url
-        self.connections = ec2.Connections(
-            security_groups=[self.security_group], default_port=ec2.Port.tcp(_TLS_PORT)
-        )
+        self.connections = ec2.Connections(security_groups=[self.security_group], default_port=ec2.Port.tcp(_TLS_PORT))
 
     def allow_from(self, client: ec2.IConnectable) -> None:
         """Let a client in the VPC connect."""
@@ -94,3 +94,21 @@ class DaxCluster(Construct):
             actions=["dax:GetItem", "dax:BatchGetItem", "dax:Query"],
             resource_arns=[self.cluster.attr_arn],
         )
+
+
+def _select(vpc: ec2.IVpc, selection: ec2.SubnetSelection) -> ec2.SelectedSubnets:
+    return vpc.select_subnets(
+        availability_zones=selection.availability_zones,
+        one_per_az=selection.one_per_az,
+        subnet_filters=selection.subnet_filters,
+        subnet_group_name=selection.subnet_group_name,
+        subnets=selection.subnets,
+        subnet_type=selection.subnet_type,
+    )
+
+
+def _grant_cache(role: iam.Role, table: dynamodb.ITable) -> None:
+    # Not table.grant_read_data: it adds the table's stream, and wildcards for its key.
+    role.add_to_policy(iam.PolicyStatement(actions=["dynamodb:DescribeTable", *_READ], resources=[table.table_arn]))
+    if table.encryption_key is not None:
+        table.encryption_key.grant(role, "kms:Decrypt", "kms:DescribeKey")

@@ -7,6 +7,8 @@ from aws_cdk import ArnFormat, Stack
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
+type _Conditions = dict[str, dict[str, str]]
+
 _INVOKE = ["bedrock:InvokeModel", "bedrock:InvokeModelWithResponseStream"]
 
 # The regions that a geography's inference profiles route to, whichever region calls them. A union over source regions
@@ -74,16 +76,14 @@ class BedrockModels:
         # A global profile routes to any commercial region; its requests carry no region, and the model's ARN has none.
         regions = ("", self._stack.region) if geography == "global" else _DESTINATIONS[geography]
         models = [self._foundation_model_arn(foundation_model, region) for region in regions]
-        through_profile = {"StringEquals": {"bedrock:InferenceProfileArn": profile}}
+        through_profile: _Conditions = {"StringEquals": {"bedrock:InferenceProfileArn": profile}}
         return [_invoke(grantee, [profile]), _invoke(grantee, models, through_profile)]
 
     def _foundation_model_arn(self, model_id: str, region: str) -> str:
         return f"arn:{self._stack.partition}:bedrock:{region}::foundation-model/{model_id}"
 
 
-def _invoke(
-    grantee: iam.IGrantable, resource_arns: list[str], conditions: dict[str, dict[str, object]] | None = None
-) -> iam.Grant:
+def _invoke(grantee: iam.IGrantable, resource_arns: list[str], conditions: _Conditions | None = None) -> iam.Grant:
     return iam.Grant.add_to_principal(
         grantee=grantee, actions=_INVOKE, resource_arns=resource_arns, conditions=conditions
     )

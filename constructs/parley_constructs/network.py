@@ -16,6 +16,7 @@ class Network(Construct):
     needs an interface endpoint of its own (about $8 a month for each zone), or NAT.
 
     Args:
+        cidr: the addresses of the VPC.
         max_azs: how many zones, when the zones are not named.
         availability_zones: the zones by name. A stack with an explicit account and region looks them up otherwise, and
             cannot be synthesized without credentials.
@@ -37,6 +38,7 @@ class Network(Construct):
         scope: Construct,
         construct_id: str,
         *,
+        cidr: str = "10.0.0.0/16",
         max_azs: int = 2,
         availability_zones: Sequence[str] | None = None,
         interface_endpoints: Sequence[ec2.InterfaceVpcEndpointAwsService] = (),
@@ -57,11 +59,12 @@ class Network(Construct):
         self.vpc = ec2.Vpc(
             self,
             "Vpc",
+            ip_addresses=ec2.IpAddresses.cidr(cidr),
             max_azs=None if availability_zones else max_azs,
             availability_zones=list(availability_zones) if availability_zones else None,
             nat_gateways=nat_gateways,
             subnet_configuration=subnets,
-            restrict_default_security_group=False,
+            restrict_default_security_group=True,
             gateway_endpoints={
                 "S3": ec2.GatewayVpcEndpointOptions(service=ec2.GatewayVpcEndpointAwsService.S3),
                 "DynamoDb": ec2.GatewayVpcEndpointOptions(service=ec2.GatewayVpcEndpointAwsService.DYNAMODB),
@@ -75,9 +78,7 @@ class Network(Construct):
             description="HTTPS from the VPC to its interface endpoints",
             allow_all_outbound=False,
         )
-        self.endpoint_security_group.add_ingress_rule(
-            ec2.Peer.ipv4(self.vpc.vpc_cidr_block), ec2.Port.tcp(443), "HTTPS from the VPC"
-        )
+        self.endpoint_security_group.add_ingress_rule(ec2.Peer.ipv4(cidr), ec2.Port.tcp(443), "HTTPS from the VPC")
         self.interface_endpoints = {
             service.short_name: self.vpc.add_interface_endpoint(
                 _endpoint_id(service),

@@ -84,9 +84,7 @@ def python_package(
     source, requirements = Path(source).resolve(), Path(requirements).resolve()
     for package in packages:
         if not (source / package).is_dir():
-            raise PackagingError(
-                f"{_FAILED}: there is no import package {package} in {source}."
-            )
+            raise PackagingError(f"{_FAILED}: there is no import package {package} in {source}.")
     if not requirements.is_file():
         raise PackagingError(f"{_FAILED}: there is no requirements file {requirements}.")
     if host:
@@ -103,7 +101,7 @@ def python_package(
         str(source),
         asset_hash=_asset_hash(source, requirements, recipe),
         asset_hash_type=AssetHashType.CUSTOM,
-        bundling=BundlingOptions(image=_NO_IMAGE, local=_UvBundler(source, requirements, recipe)),  # type: ignore[arg-type]  # jsii protocol by decorator
+        bundling=BundlingOptions(image=_NO_IMAGE, local=_UvBundler(source, requirements, recipe)),
     )
 
 
@@ -209,8 +207,10 @@ def _compile(output: Path, python_version: str) -> None:
     if interpreter is None:
         return
     subprocess.run(  # noqa: S603 - our own arguments
-        [interpreter, "-m", "compileall", "-qq", "-j", "0", "--invalidation-mode", "unchecked-hash"]
-        + ["-s", str(output), "-p", "/var/task", str(output)],
+        [
+            *(interpreter, "-m", "compileall", "-qq", "-j", "0", "--invalidation-mode", "unchecked-hash"),
+            *("-s", str(output), "-p", "/var/task", str(output)),
+        ],
         env={"PYTHONHASHSEED": "0"},
         capture_output=True,
         check=False,
@@ -230,5 +230,6 @@ def _interpreter(python_version: str) -> str | None:
 
 
 def _one_line(text: str) -> str:
-    words = re.sub(r"[×╰─▶│├·]+", " ", text).split()
-    return " ".join(words) or "nothing"
+    # uv draws its reasons as a tree.
+    words = re.sub("[\u00d7\u2570\u2500\u25b6\u2502\u251c\u00b7]+", " ", text).split()
+    return " ".join(words).removeprefix("error: ") or "nothing"

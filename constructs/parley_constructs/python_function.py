@@ -1,19 +1,25 @@
 """A Python function the way this library makes them, and the package it runs."""
 
-from collections.abc import Mapping, Sequence
+from __future__ import annotations
 
-from aws_cdk import Acknowledgment, Duration, RemovalPolicy, Validations
-from aws_cdk import aws_ec2 as ec2
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, cast
+
+from aws_cdk import Duration, RemovalPolicy
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
-from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
+from parley_constructs.findings import acknowledge
 from parley_constructs.packaging import PackagingError, host_architecture, packaging_error_in, python_package
 
 __all__ = ["PackagingError", "PythonFunction", "host_architecture", "python_package"]
+
+if TYPE_CHECKING:
+    from aws_cdk import aws_ec2 as ec2
+    from aws_cdk import aws_kms as kms
+    from aws_cdk import aws_sqs as sqs
 
 _NETWORK_INTERFACE_ACTIONS = [
     "ec2:AssignPrivateIpAddresses",
@@ -121,12 +127,11 @@ class PythonFunction(lambda_.Function):
         except RuntimeError as error:
             # A bundler's exception crosses into Node and back and loses its type and its plainness on the way.
             raise packaging_error_in(error) or error from None
-        resource = self.node.default_child
-        assert isinstance(resource, lambda_.CfnFunction)
+        resource = cast(lambda_.CfnFunction, self.node.default_child)
         # Not through the `tracing` prop: that would put X-Ray's `*` into the policy that grants go to, where an
         # acknowledgment of it would cover theirs too.
         resource.tracing_config = lambda_.CfnFunction.TracingConfigProperty(mode="Active")
-        _acknowledge(
+        acknowledge(
             resource,
             {
                 "AwsSolutions-L1": _WHY_THIS_PYTHON,
@@ -134,7 +139,7 @@ class PythonFunction(lambda_.Function):
             },
         )
         if dead_letter_queue is None:
-            _acknowledge(resource, {"Serverless-LambdaDLQ": _WHY_NO_DEAD_LETTER_QUEUE})
+            acknowledge(resource, {"Serverless-LambdaDLQ": _WHY_NO_DEAD_LETTER_QUEUE})
 
 
 _WHY_THIS_PYTHON = (
@@ -148,11 +153,6 @@ _WHY_ANY_RESOURCE = (
     "X-Ray's writing actions and EC2's network interface actions for Lambda have no resource-level permissions; the "
     "statements name their actions, and grants go to another policy."
 )
-
-
-def _acknowledge(resource: Construct, reasons: Mapping[str, str]) -> None:
-    for finding, reason in reasons.items():
-        Validations.of(resource).acknowledge(Acknowledgment(id=finding, reason=reason))
 
 
 def _role(scope: Construct, log_group: logs.ILogGroup, *, in_vpc: bool) -> iam.Role:
@@ -170,10 +170,8 @@ def _role(scope: Construct, log_group: logs.ILogGroup, *, in_vpc: bool) -> iam.R
         assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
         inline_policies={name: iam.PolicyDocument(statements=[statement]) for name, statement in statements.items()},
     )
-    resource = role.node.default_child
-    assert isinstance(resource, iam.CfnRole)
-    _acknowledge(
-        resource,
+    acknowledge(
+        role,
         {
             "AwsSolutions-IAM5[Resource::*]": _WHY_ANY_RESOURCE,
             "Serverless-LambdaStarPermissions": _WHY_ANY_RESOURCE,

@@ -1,6 +1,9 @@
 """Where an assistant's data lives: tables, buckets, and the keys that encrypt them."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 from aws_cdk import ArnFormat, Duration, RemovalPolicy, Stack
 from aws_cdk import aws_dynamodb as dynamodb
@@ -9,7 +12,8 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from parley_constructs.dax import DaxCluster, DaxProps
+if TYPE_CHECKING:
+    from parley_constructs.dax import DaxCluster, DaxProps
 
 
 @dataclass(frozen=True)
@@ -22,14 +26,14 @@ class TableBilling:
     max_write: int | None = None
 
     @classmethod
-    def on_demand(cls, *, max_read: int | None = None, max_write: int | None = None) -> "TableBilling":
+    def on_demand(cls, *, max_read: int | None = None, max_write: int | None = None) -> TableBilling:
         """Pay for each request, at most this many request units a second."""
         return cls(max_read=max_read, max_write=max_write)
 
     @classmethod
     def provisioned(
         cls, *, read: int, write: int, max_read: int | None = None, max_write: int | None = None
-    ) -> "TableBilling":
+    ) -> TableBilling:
         """Pay for capacity units each hour; with a maximum, they follow the load at 70 % utilization."""
         return cls(read=read, write=write, max_read=max_read, max_write=max_write)
 
@@ -83,6 +87,8 @@ class Storage(Construct):
     def __init__(self, scope: Construct, construct_id: str, *, props: StorageProps | None = None) -> None:
         super().__init__(scope, construct_id)
         self._props = props or StorageProps()
+        # An app without this feature flag would have access logs delivered by ACLs, which these buckets refuse.
+        self.node.set_context("@aws-cdk/aws-s3:serverAccessLogsUseBucketPolicy", True)
         self.encryption_key = self._key("EncryptionKey", "Encrypts an assistant's data at rest")
         _admit_logs(self.encryption_key)
         self.content_key = self._key("ContentKey", "Wraps the data keys that encrypt what people said")
@@ -105,8 +111,15 @@ class Storage(Construct):
         self.web_bucket = self._bucket("Web", encrypted_with_key=False) if self._props.web_bucket else None
 
     def add_dax(self, props: DaxProps) -> DaxCluster:
-        """Put a DAX cluster in front of the tables that are read again and again: sessions and conversations."""
-        return DaxCluster(self, "Dax", tables=[self.sessions_table, self.conversations_table], props=props)
+        """Put a read cache in front of the knowledge table.
+
+        A chunk never changes under its key, so a cached one is never stale. Nothing else belongs behind a cache:
+        credentials and idempotency records are used once, and a conversation is read by its key a few times an hour.
+        """
+        # Most stacks have no cache and need not load EC2's part of the CDK, which is its largest.
+        from parley_constructs.dax import DaxCluster
+
+        return DaxCluster(self, "Dax", tables=[self.knowledge_table], props=props)
 
     def _key(self, construct_id: str, description: str) -> kms.Key:
         return kms.Key(
@@ -184,7 +197,7 @@ class Storage(Construct):
         event_bridge: bool = False,
         lifecycle_rules: list[s3.LifecycleRule] | None = None,
     ) -> s3.Bucket:
-        return s3.Bucket(
+        bucket = s3.Bucket(
             self,
             construct_id,
             encryption=s3.BucketEncryption.KMS if encrypted_with_key else s3.BucketEncryption.S3_MANAGED,
@@ -195,7 +208,6 @@ class Storage(Construct):
             block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
             object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
             versioned=True,
-            event_bridge_enabled=event_bridge or None,
             server_access_logs_bucket=self.access_logs_bucket,
             server_access_logs_prefix=f"{construct_id.lower()}/",
             lifecycle_rules=[
@@ -208,6 +220,14 @@ class Storage(Construct):
             removal_policy=self._props.removal_policy,
             auto_delete_objects=self._props.removal_policy == RemovalPolicy.DESTROY,
         )
+
+        if event_bridge:
+            # Not the bucket's own prop: it brings a function with broad permissions to set what this property sets.
+            resource = cast(s3.CfnBucket, bucket.node.default_child)
+            resource.notification_configuration = s3.CfnBucket.NotificationConfigurationProperty(
+                event_bridge_configuration=s3.CfnBucket.EventBridgeConfigurationProperty(event_bridge_enabled=True)
+            )
+        return bucket
 
     def _audio_lifecycle(self) -> list[s3.LifecycleRule]:
         props = self._props
@@ -244,9 +264,9 @@ def _admit_logs(key: kms.Key) -> None:
 
 def _follow_load(table: dynamodb.Table, billing: TableBilling) -> None:
     if billing.read is not None and billing.max_read is not None:
-        table.auto_scale_read_capacity(
-            min_capacity=billing.read, max_capacity=billing.max_read
-        ).scale_on_utilization(target_utilization_percent=70)
+        table.auto_scale_read_capacity(min_capacity=billing.read, max_capacity=billing.max_read).scale_on_utilization(
+            target_utilization_percent=70
+        )
     if billing.write is not None and billing.max_write is not None:
         table.auto_scale_write_capacity(
             min_capacity=billing.write, max_capacity=billing.max_write
