@@ -37,6 +37,12 @@ class ApiGatewayProtocol(WebSocketsSansIOProtocol):
             self.transport.resume_reading()
         self.close_timer = self.loop.call_later(CLOSE_WAIT, self.transport.close)
 
+    async def send(self, message: Any) -> None:
+        """Count a refused handshake as completed; uvicorn would log an error for each."""
+        await super().send(message)
+        if self.initial_response is not None and self.close_sent:
+            self.handshake_complete = True
+
     def data_received(self, data: bytes) -> None:
         """Discard what follows an oversize frame."""
         if self.conn.parser_exc is not None:

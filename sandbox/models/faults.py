@@ -1,0 +1,69 @@
+"""Faults that a test asks for: `POST /_faults`, a list of them, each used up by the calls that it meets."""
+
+import asyncio
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+KINDS = {
+    "ThrottlingException": 429,
+    "ServiceUnavailableException": 503,
+    "ModelNotReadyException": 429,
+    "ModelTimeoutException": 408,
+    "ModelErrorException": 424,
+    "InternalServerException": 500,
+    "AccessDeniedException": 403,
+    "ResourceNotFoundException": 404,
+    "ValidationException": 400,
+}
+
+
+@dataclass
+class Fault:
+    """`times` calls of a model ("*" for any) and operation end in `error`, wait `delay` seconds, or lose their stream
+    after `break_after` words."""
+
+    model: str = "*"
+    operation: Literal["Converse", "ConverseStream", "InvokeModel", "*"] = "*"
+    times: int = 1
+    error: str | None = None
+    delay: float = 0.0
+    break_after: int | None = None
+
+
+class Faults:
+    """The faults that still wait for their call."""
+
+    def __init__(self) -> None:
+        self._waiting: list[Fault] = []
+
+    def add(self, document: Any) -> None:
+        """Take faults from JSON; raises `ValueError` when a field or value is none of a fault's."""
+        known = {field.name for field in fields(Fault)}
+        for item in document if isinstance(document, list) else [document]:
+            if not isinstance(item, dict) or not item.keys() <= known:
+                raise ValueError(f"a fault has the fields {', '.join(sorted(known))}; got {json.dumps(item)}")
+            fault = Fault(**item)
+            if fault.error is not None and fault.error not in KINDS:
+                raise ValueError(f"error is one of {', '.join(KINDS)}; got {fault.error!r}")
+            self._waiting.append(fault)
+
+    def clear(self) -> None:
+        """Forget every fault."""
+        self._waiting.clear()
+
+    def waiting(self) -> list[dict[str, Any]]:
+        """What has not been used up."""
+        return [asdict(fault) for fault in self._waiting]
+
+    async def meet(self, model: str, operation: str) -> Fault | None:
+        """The fault of this call, its delay already spent."""
+        for fault in self._waiting:
+            if fault.model in ("*", model) and fault.operation in ("*", operation):
+                fault.times -= 1
+                if fault.times <= 0:
+                    self._waiting.remove(fault)
+                if fault.delay:
+                    await asyncio.sleep(fault.delay)
+                return fault
+        return None
