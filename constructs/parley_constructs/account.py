@@ -1,6 +1,6 @@
 """What an AWS account needs once in each region, whatever is deployed there."""
 
-from aws_cdk import RemovalPolicy, Stack, Token
+from aws_cdk import RemovalPolicy
 from aws_cdk import aws_apigateway as apigateway
 from aws_cdk import aws_iam as iam
 from constructs import Construct
@@ -28,13 +28,10 @@ class ApiGatewayLogging(Construct):
             assumed_by=iam.ServicePrincipal("apigateway.amazonaws.com"),
             managed_policies=[iam.ManagedPolicy.from_aws_managed_policy_name(_POLICY)],
         )
-        # In a stack that names its region the partition may be written out.
-        partition = Stack.of(self).partition
-        partition = "<AWS::Partition>" if Token.is_unresolved(partition) else partition
         acknowledge(
             self.role,
             {
-                f"AwsSolutions-IAM4[Policy::arn:{partition}:iam::aws:policy/{_POLICY}]": (
+                f"AwsSolutions-IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/{_POLICY}]": (
                     "API Gateway documents this policy for this role and refuses a role that allows less."
                 )
             },
