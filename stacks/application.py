@@ -6,6 +6,7 @@ from stacks.account import AccountStack
 from stacks.assistant import AssistantStack
 from stacks.config import Configuration
 from stacks.data import DataStack
+from stacks.monitoring import MonitoringStack
 
 
 def add_stacks(app: App, configuration: Configuration) -> None:
@@ -24,4 +25,5 @@ def add_stacks(app: App, configuration: Configuration) -> None:
         from stacks.knowledge import KnowledgeStack
 
         knowledge = KnowledgeStack(app, configuration=configuration, data=data, network=network)
-    AssistantStack(app, configuration=configuration, account=account, data=data, knowledge=knowledge)
+    assistant = AssistantStack(app, configuration=configuration, account=account, data=data, knowledge=knowledge)
+    MonitoringStack(app, configuration=configuration, data=data, assistant=assistant, knowledge=knowledge)

@@ -40,13 +40,14 @@ class AssistantStack(EnvironmentStack):
         super().__init__(
             app, "Assistant", configuration=configuration, description="Parley: identity, APIs and functions"
         )
+        sizes = configuration.sizes
         # The stages write access logs, which API Gateway refuses until the account has its logging role.
         self.add_stack_dependency(account)
         self.functions = Functions(
             self,
             configuration=configuration,
             storage=data.storage,
-            retrieval=knowledge.retrieval_function if knowledge else None,
+            knowledge_base=knowledge.knowledge_base if knowledge else None,
         )
         self.identity = self._identity(configuration)
         self.api = VoiceApi(
@@ -56,12 +57,10 @@ class AssistantStack(EnvironmentStack):
                 http_authorizer=self.identity.http_authorizer(),
                 ticket_authorizer=self.functions.ticket_authorizer(),
                 audio_frames_table=data.storage.audio_frames_table if configuration.enable_voice else None,
-                http_throttle=Throttle(
-                    rate=configuration.sizes.throttle_rate, burst=configuration.sizes.throttle_burst
-                ),
+                http_throttle=Throttle(rate=sizes.throttle_rate, burst=sizes.throttle_burst),
                 websocket_throttle=Throttle(
-                    rate=configuration.sizes.throttle_rate * _MESSAGES_PER_REQUEST,
-                    burst=configuration.sizes.throttle_burst * _MESSAGES_PER_REQUEST,
+                    rate=sizes.throttle_rate * _MESSAGES_PER_REQUEST,
+                    burst=sizes.throttle_burst * _MESSAGES_PER_REQUEST,
                 ),
                 log_retention=log_retention(configuration),
                 log_encryption_key=data.storage.encryption_key,
@@ -92,7 +91,7 @@ class AssistantStack(EnvironmentStack):
         api.add_http_route("/tickets", [_POST], functions.tickets(websocket_url=api.websocket_url))
         if knowledge is not None:
             documents = functions.documents()
-            api.add_http_route("/rag/query", [_POST], knowledge.retrieval_function)
+            api.add_http_route("/rag/query", [_POST], knowledge.knowledge_base.retrieval_function)
             api.add_http_route("/knowledge/documents", [_GET, _POST], documents)
             api.add_http_route("/knowledge/documents/{id}", [_GET, _PUT, _DELETE], documents)
 

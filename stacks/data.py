@@ -17,21 +17,22 @@ class DataStack(EnvironmentStack):
     def __init__(self, app: App, *, configuration: Configuration, network: NetworkStack | None) -> None:
         """Create the storage. `network` is where the cache runs."""
         super().__init__(app, "Data", configuration=configuration, description="Parley: keys, tables and buckets")
+        sizes = configuration.sizes
         self.storage = Storage(
             self,
             "Storage",
             props=StorageProps(
                 removal_policy=removal_policy(configuration),
                 retention_days=configuration.retention_days,
-                point_in_time_recovery=configuration.sizes.point_in_time_recovery,
-                billing=_billing(configuration.sizes),
+                point_in_time_recovery=sizes.point_in_time_recovery,
+                billing=_billing(sizes),
                 web_bucket=configuration.enable_web,
                 audio_archive_days=configuration.sizes.audio_archive_days
                 if configuration.enable_audio_archive
                 else None,
             ),
         )
-        self.cache = None if network is None else self._add_cache(configuration.sizes, network)
+        self.cache = None if network is None else self._add_cache(sizes, network)
         self._export_names()
 
     def _add_cache(self, sizes: Sizes, network: NetworkStack) -> DaxCluster:

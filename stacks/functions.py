@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from aws_cdk import Duration, RemovalPolicy, Stack
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_lambda as lambda_
+from parley_constructs.findings import acknowledge
+from parley_constructs.knowledge_base import KnowledgeBase
+from parley_constructs.knowledge_base.knowledge_base import DOCUMENTS_PREFIX
 from parley_constructs.models import BedrockModels
+from parley_constructs.object_access import grant_objects
 from parley_constructs.python_function import PythonFunction
 from parley_constructs.storage import Storage
 
@@ -33,13 +36,13 @@ class Functions:
         *,
         configuration: Configuration,
         storage: Storage,
-        retrieval: lambda_.IFunction | None,
+        knowledge_base: KnowledgeBase | None,
     ) -> None:
-        """`retrieval` is what a turn asks for passages; without it a turn has none."""
+        """`knowledge_base` is what a turn asks for passages; without it a turn has none."""
         self._stack = stack
         self._configuration = configuration
         self._storage = storage
-        self._retrieval = retrieval
+        self._knowledge_base = knowledge_base
         self._code = core_package(configuration)
         self._models = BedrockModels(stack)
         self.made: dict[str, PythonFunction] = {}
@@ -49,9 +52,8 @@ class Functions:
         conversations = self._storage.conversations_table
         function = self._make("Health", {"CONVERSATIONS_TABLE": conversations.table_name, **self._retrieval_name()})
         self._grant_table(function, conversations, "dynamodb:GetItem")
-        if self._retrieval is not None:
-            # The probe is an invocation as a turn makes it: a function that merely exists proves little.
-            self._retrieval.grant_invoke(function)
+        if self._knowledge_base is not None:
+            self._knowledge_base.grant_query(function)
         return function
 
     def chat(self) -> PythonFunction:
@@ -75,6 +77,13 @@ class Functions:
             # By a second attempt, or after a minute in the queue, the client has asked again or gone.
             retry_attempts=0,
             max_event_age=Duration.seconds(60),
+        )
+        acknowledge(
+            function.node.find_child("EventInvokeConfig"),
+            {
+                "Serverless-LambdaAsyncFailureDestination": "A failed turn is told to its client over the connection "
+                "and shows in the function's error alarm; an answer that nobody waits for is worth no queue."
+            },
         )
         self._grant_turn(function)
         self._grant_table(function, connections, "dynamodb:GetItem", "dynamodb:DeleteItem")
@@ -102,7 +111,10 @@ class Functions:
             "dynamodb:UpdateItem",
             "dynamodb:DeleteItem",
         )
-        turn.grant_invoke(function)
+        # Not grant_invoke: it also admits every version and alias, by a wildcard.
+        function.add_to_role_policy(
+            iam.PolicyStatement(actions=["lambda:InvokeFunction"], resources=[turn.function_arn])
+        )
         return function
 
     def conversations(self) -> PythonFunction:
@@ -139,13 +151,7 @@ class Functions:
             "Documents", {"KNOWLEDGE_TABLE": table.table_name, "DOCUMENTS_BUCKET": bucket.bucket_name}
         )
         self._grant_table(function, table, *_READ_WRITE)
-        function.add_to_role_policy(
-            iam.PolicyStatement(
-                actions=["s3:GetObject", "s3:PutObject", "s3:DeleteObject"],
-                resources=[bucket.arn_for_objects("documents/*")],
-            )
-        )
-        self._grant_data_key(function, "s3")
+        grant_objects(bucket, function, prefix=DOCUMENTS_PREFIX, read=True, write=True, delete=True)
         return function
 
     def ticket_authorizer(self) -> PythonFunction:
@@ -205,7 +211,9 @@ class Functions:
         }
 
     def _retrieval_name(self) -> dict[str, str]:
-        return {"RETRIEVAL_FUNCTION": self._retrieval.function_name} if self._retrieval else {}
+        if self._knowledge_base is None:
+            return {}
+        return {"RETRIEVAL_FUNCTION": self._knowledge_base.retrieval_function.function_name}
 
     def _grant_turn(self, function: PythonFunction) -> None:
         self._grant_table(function, self._storage.conversations_table, *_READ_WRITE)
@@ -219,8 +227,8 @@ class Functions:
         )
         self._storage.content_key.grant(function, "kms:GenerateDataKey", "kms:Decrypt")
         self._models.grant_invoke(function, self._configuration.models.conversation_ids)
-        if self._retrieval is not None:
-            self._retrieval.grant_invoke(function)
+        if self._knowledge_base is not None:
+            self._knowledge_base.grant_query(function)
 
     def _grant_table(self, function: PythonFunction, table: dynamodb.ITable, *actions: str) -> None:
         function.add_to_role_policy(iam.PolicyStatement(actions=list(actions), resources=[table.table_arn]))

@@ -2,7 +2,6 @@
 
 from aws_cdk import App, CfnOutput, Duration
 from aws_cdk import aws_ec2 as ec2
-from aws_cdk import aws_lambda as lambda_
 from parley_constructs.knowledge_base import FunctionSettings, KnowledgeBase, KnowledgeBaseProps, VectorStore
 
 from stacks.config import Configuration
@@ -48,12 +47,7 @@ class KnowledgeStack(EnvironmentStack):
         )
         if data.cache is not None:
             data.cache.grant_read(self.knowledge_base.retrieval_function)
-        CfnOutput(self, "RetrievalFunctionName", value=self.retrieval_function.function_name)
-
-    @property
-    def retrieval_function(self) -> lambda_.IFunction:
-        """Answers a question with passages."""
-        return self.knowledge_base.retrieval_function
+        CfnOutput(self, "RetrievalFunctionName", value=self.knowledge_base.retrieval_function.function_name)
 
 
 def vector_store(configuration: Configuration) -> VectorStore:

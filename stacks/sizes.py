@@ -72,7 +72,7 @@ class Sizes:
     alarm_error_percent: int = 5
     """Failed requests of a hundred that raise an alarm."""
     alarm_latency_ms: int = 15_000
-    """The 95th percentile of a turn's time that raises an alarm; a turn ends at 25,000 ms."""
+    """The slowest one percent of HTTP answers that raises an alarm; a turn ends at 25,000 ms."""
     alarm_queue_age_seconds: int = 900
     """How long a document may wait for ingestion before an alarm."""
 

@@ -1,0 +1,67 @@
+"""Dashboard, alarms, saved log queries and budget over the environment."""
+
+from aws_cdk import App, CfnOutput, Duration
+
+from parley_constructs.monitoring import AlarmThresholds, MonitoredQueue, Monitoring, MonitoringProps
+from stacks.assistant import AssistantStack
+from stacks.config import Configuration
+from stacks.data import DataStack
+from stacks.environment_stack import EnvironmentStack
+from stacks.knowledge import KnowledgeStack
+
+
+class MonitoringStack(EnvironmentStack):
+    """Watches the other stacks of the environment, and sends what it sees to one topic."""
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        configuration: Configuration,
+        data: DataStack,
+        assistant: AssistantStack,
+        knowledge: KnowledgeStack | None,
+    ) -> None:
+        """Create the monitoring of what the environment has."""
+        super().__init__(app, "Monitoring", configuration=configuration, description="Parley: dashboard and alarms")
+        sizes, storage = configuration.sizes, data.storage
+        functions = dict(assistant.functions.made)
+        tables = {
+            "Conversations": storage.conversations_table,
+            "Connections": storage.connections_table,
+            "Sessions": storage.sessions_table,
+            "Credentials": storage.credentials_table,
+        }
+        queues = {}
+        if configuration.enable_voice:
+            tables["AudioFrames"] = storage.audio_frames_table
+        if knowledge is not None:
+            knowledge_base = knowledge.knowledge_base
+            functions["Retrieval"] = knowledge_base.retrieval_function
+            functions["Ingestion"] = knowledge_base.ingestion_function
+            tables["Knowledge"] = storage.knowledge_table
+            queues["Ingestion"] = MonitoredQueue(
+                queue=knowledge_base.ingestion_queue, dead_letter_queue=knowledge_base.dead_letter_queue
+            )
+        self.monitoring = Monitoring(
+            self,
+            "Monitoring",
+            props=MonitoringProps(
+                name=f"Parley-{configuration.environment}",
+                functions=functions,
+                tables=tables,
+                queues=queues,
+                http_api=assistant.api.http_api,
+                websocket_api=assistant.api.websocket_api,
+                log_groups=[function.log_group for function in functions.values()],
+                log_queries=configuration.enable_log_queries,
+                alarm_email=configuration.alarm_email,
+                monthly_budget_usd=configuration.monthly_budget_usd,
+                thresholds=AlarmThresholds(
+                    error_percent=sizes.alarm_error_percent,
+                    http_latency=Duration.millis(sizes.alarm_latency_ms),
+                    queue_age=Duration.seconds(sizes.alarm_queue_age_seconds),
+                ),
+            ),
+        )
+        CfnOutput(self, "AlarmTopicArn", value=self.monitoring.topic.topic_arn)
