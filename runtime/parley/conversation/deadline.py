@@ -10,15 +10,22 @@ HTTP_TURN_SECONDS = 25.0
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """A moment on a monotonic clock. Seconds throughout."""
+    """A moment on a monotonic clock, and when it was set. Seconds throughout."""
 
+    began: float
     at: float
     clock: Callable[[], float] = time.monotonic
 
     @classmethod
     def after(cls, seconds: float, clock: Callable[[], float] = time.monotonic) -> "Deadline":
         """The deadline `seconds` from now."""
-        return cls(clock() + seconds, clock)
+        now = clock()
+        return cls(now, now + seconds, clock)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the deadline was set."""
+        return self.clock() - self.began
 
     @property
     def remaining(self) -> float:

@@ -97,6 +97,8 @@ class Route:
     errors: tuple[str, ...]
     parameters: tuple["Parameter", ...]
     authorized: bool
+    optional_body: bool
+    also: Mapping[int, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,16 +133,32 @@ class HttpApi:
         errors: tuple[str, ...] = (),
         parameters: tuple[Parameter, ...] = (),
         authorized: bool = True,
+        optional_body: bool = False,
+        also: Mapping[int, Any] | None = None,
     ) -> Callable[[Callable[[Request[Any]], Any]], Callable[[Request[Any]], Any]]:
         """Declare an operation.
 
         `path` is written as in OpenAPI (`/conversations/{id}`). `request` is the msgspec type of the body, or None
         when there is no body to read. `errors` names the codes this operation can answer beside `unauthorized`,
-        `internal` and, with a body, `invalid_json` and `validation_failed`.
+        `internal` and, with a body, `invalid_json` and `validation_failed`; `also` gives the body
+        of a status that is no error. With `optional_body` a missing body is `{}`.
         """
 
         def register(function: Callable[[Request[Any]], Any]) -> Callable[[Request[Any]], Any]:
-            route = Route(method, path, function, summary, request, response, status, errors, parameters, authorized)
+            route = Route(
+                method,
+                path,
+                function,
+                summary,
+                request,
+                response,
+                status,
+                errors,
+                parameters,
+                authorized,
+                optional_body,
+                also or {},
+            )
             self.routes.append(route)
             rule = path.replace("{", "<").replace("}", ">")
             self._resolver.route(rule, method)(lambda **keys: self._run(route, keys))
@@ -156,7 +174,7 @@ class HttpApi:
         event: dict[str, Any] = self._resolver.current_event.raw_event
         request = Request(
             caller=http_caller(event) if route.authorized else Caller(""),
-            body=decode_body(event, route.request) if route.request is not None else None,
+            body=_body(event, route) if route.request is not None else None,
             path=keys,
             query=event.get("queryStringParameters") or {},
             headers={name.lower(): value for name, value in (event.get("headers") or {}).items()},
@@ -215,6 +233,12 @@ def error_reply(error: ParleyError, request_id: str) -> Reply:
 def error_status(error: ParleyError) -> int:
     """The HTTP status of an error: by its code, unless its class says otherwise."""
     return getattr(error, "status", STATUS_BY_CODE[error.code])
+
+
+def _body(event: Mapping[str, Any], route: Route) -> Any:
+    if route.optional_body and not event.get("body"):
+        return decode_json("{}", route.request)
+    return decode_body(event, route.request)
 
 
 def _response(reply: Reply) -> Response[Any]:

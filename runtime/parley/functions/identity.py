@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from parley.errors import Unauthorized
 
@@ -40,7 +40,7 @@ def http_caller(event: Mapping[str, Any]) -> Caller:
     claims = (authorizer.get("jwt") or {}).get("claims") or {}
     context = authorizer.get("lambda") or {}
     subject = claims.get("sub") or context.get("subject")
-    if not isinstance(subject, str) or not subject:
+    if not is_subject(subject):
         raise Unauthorized
     return Caller(subject, parse_groups(claims.get("cognito:groups") or context.get("groups")))
 
@@ -50,9 +50,14 @@ def websocket_caller(event: Mapping[str, Any]) -> Connected:
     request = event.get("requestContext", {})
     authorizer = request.get("authorizer") or {}
     subject, session_id = authorizer.get("subject"), authorizer.get("session_id")
-    if not subject or not session_id:
+    if not is_subject(subject) or not session_id:
         raise Unauthorized
     return Connected(Caller(subject, parse_groups(authorizer.get("groups"))), session_id, request["connectionId"])
+
+
+def is_subject(subject: object) -> TypeGuard[str]:
+    """May `subject` be part of a key? `#` separates the parts of keys, so no subject holds one."""
+    return isinstance(subject, str) and bool(subject) and "#" not in subject
 
 
 def parse_groups(value: object) -> frozenset[str]:

@@ -1,0 +1,82 @@
+"""AWS clients: made once, when first used, with timeouts that fit inside a turn."""
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from botocore.config import Config
+
+if TYPE_CHECKING:
+    from mypy_boto3_apigatewaymanagementapi.client import ApiGatewayManagementApiClient
+    from mypy_boto3_bedrock_runtime.client import BedrockRuntimeClient
+    from mypy_boto3_dynamodb.client import DynamoDBClient
+    from mypy_boto3_kms.client import KMSClient
+    from mypy_boto3_lambda.client import LambdaClient
+
+CONNECT_SECONDS = 1.0
+"""Every endpoint is in the function's own region."""
+
+STORE_READ_SECONDS = 2.0
+"""DynamoDB and KMS answer in milliseconds; a silent connection is worth replacing soon."""
+
+STORE_ATTEMPTS = 4
+"""First attempt and retries, with the SDK's exponential backoff and jitter: about 2 s of throttling at most."""
+
+
+def make_client(service: str, *, read_timeout: float, attempts: int, **options: Any) -> Any:
+    """A client of `service` whose calls end: connect and read timeouts in seconds, and bounded attempts."""
+    # boto3 is imported here because it is the slowest import of all, and tests of callers can do without it.
+    import boto3
+
+    config = Config(
+        connect_timeout=CONNECT_SECONDS,
+        read_timeout=read_timeout,
+        retries={"mode": "standard", "total_max_attempts": attempts},
+    )
+    factory: Any = boto3.client
+    return factory(service, config=config, **options)
+
+
+@cache
+def dynamodb() -> "DynamoDBClient":
+    """The DynamoDB client."""
+    client: DynamoDBClient = make_client("dynamodb", read_timeout=STORE_READ_SECONDS, attempts=STORE_ATTEMPTS)
+    return client
+
+
+@cache
+def kms() -> "KMSClient":
+    """The KMS client."""
+    client: KMSClient = make_client("kms", read_timeout=STORE_READ_SECONDS, attempts=STORE_ATTEMPTS)
+    return client
+
+
+@cache
+def bedrock_runtime(read_timeout: int) -> "BedrockRuntimeClient":
+    """A Bedrock Runtime client that waits `read_timeout` seconds for an answer, and asks once.
+
+    Who falls back to another model decides about retries, because it alone knows the time left.
+    """
+    client: BedrockRuntimeClient = make_client("bedrock-runtime", read_timeout=read_timeout, attempts=1)
+    return client
+
+
+@cache
+def lambda_(read_timeout: int, attempts: int = 2) -> "LambdaClient":
+    """A Lambda client that waits `read_timeout` seconds for a function's answer."""
+    client: LambdaClient = make_client("lambda", read_timeout=read_timeout, attempts=attempts)
+    return client
+
+
+@cache
+def connections_api(callback_url: str) -> "ApiGatewayManagementApiClient":
+    """The client that posts to WebSocket connections of the API at `callback_url`.
+
+    The SDK's own endpoint setting for this service wins where the environment has one.
+    """
+    import os
+
+    own_setting = os.environ.get("AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI")
+    client: ApiGatewayManagementApiClient = make_client(
+        "apigatewaymanagementapi", read_timeout=5.0, attempts=1, endpoint_url=own_setting or callback_url
+    )
+    return client

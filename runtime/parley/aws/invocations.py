@@ -1,0 +1,76 @@
+"""Other functions of this product: retrieval (answers) and turns (started, not waited for)."""
+
+import math
+from typing import TYPE_CHECKING
+
+import msgspec
+from botocore.exceptions import BotoCoreError, ClientError
+
+from parley.aws import clients
+from parley.aws.failures import is_passing
+from parley.errors import KnowledgeUnavailable, Throttled
+from parley.knowledge.passages import Passage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from mypy_boto3_lambda.client import LambdaClient
+
+DEFAULT_SECONDS = 10.0
+
+
+class _Retrieved(msgspec.Struct):
+    passages: list[Passage] | None = None
+
+
+class RetrievalFunction:
+    """The Retriever protocol over the retrieval function. `client_for` gives the client for a read timeout."""
+
+    def __init__(self, function_name: str, client_for: "Callable[[int], LambdaClient]" = clients.lambda_) -> None:
+        self._function_name = function_name
+        self._client_for = client_for
+
+    def retrieve(
+        self, subject: str, query: str, *, top_k: int = 5, timeout_seconds: float | None = None
+    ) -> "Sequence[Passage]":
+        """See Retriever."""
+        seconds = DEFAULT_SECONDS if timeout_seconds is None else timeout_seconds
+        payload = msgspec.json.encode({"subject": subject, "query": query, "top_k": top_k})
+        try:
+            response = self._client_for(max(1, math.floor(seconds))).invoke(
+                FunctionName=self._function_name, Payload=payload
+            )
+            if "FunctionError" in response:
+                raise KnowledgeUnavailable
+            retrieved = msgspec.json.decode(response["Payload"].read(), type=_Retrieved)
+        except (BotoCoreError, ClientError, msgspec.DecodeError) as error:
+            raise KnowledgeUnavailable from error
+        if retrieved.passages is None:
+            raise KnowledgeUnavailable
+        return retrieved.passages
+
+
+class TurnFunction:
+    """Starts turns in the turn function, which answers over the client's connection."""
+
+    def __init__(self, function_name: str, client: "LambdaClient") -> None:
+        self._function_name = function_name
+        self._client = client
+
+    def start(self, payload: bytes) -> None:
+        """Start a turn and return at once. Raises Throttled when Lambda takes no more for now."""
+        try:
+            self._client.invoke(FunctionName=self._function_name, InvocationType="Event", Payload=payload)
+        except (BotoCoreError, ClientError) as error:
+            if isinstance(error, ClientError) and not is_passing(error):
+                raise
+            raise Throttled from error
+
+
+def can_invoke(client: "LambdaClient", function_name: str) -> bool:
+    """Does the function exist, and may this process invoke it? Nothing runs."""
+    try:
+        client.invoke(FunctionName=function_name, InvocationType="DryRun", Payload=b"{}")
+    except (BotoCoreError, ClientError):
+        return False
+    return True

@@ -1,0 +1,152 @@
+"""What the functions that answer turns share: the assistant over AWS, requests that run once, and their metrics."""
+
+import hashlib
+import hmac
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, Literal
+
+from aws_lambda_powertools.metrics import MetricUnit
+
+from parley.aws import clients
+from parley.aws.bedrock_models import BedrockModels
+from parley.aws.content_encryption import ContentCipher
+from parley.aws.conversation_table import ConversationTable
+from parley.aws.idempotency import RequestsOnce
+from parley.aws.invocations import RetrievalFunction
+from parley.conversation.assistant import Answer, Assistant, Question
+from parley.conversation.deadline import Deadline
+from parley.conversation.errors import ConversationNotFound, NoModelAnswered, TurnTimedOut
+from parley.conversation.models import ModelChoice, ModelFailure
+from parley.conversation.turns import MESSAGE_LENGTH, RequestKey
+from parley.errors import PayloadTooLarge, ValidationFailed
+from parley.functions.telemetry import logger, metrics
+from parley.settings import Settings
+
+KEY_LENGTH = 128
+"""Characters of an idempotency key: a UUID is 36."""
+
+type ChatRole = Literal["quick", "reasoning"]
+
+
+class TurnSettings(Settings, frozen=True, kw_only=True):
+    """Settings of a function that answers turns."""
+
+    conversations_table: str
+    idempotency_table: str
+    content_key_arn: str
+    models: dict[str, list[str]]
+    retention_days: int
+    retrieval_function: str | None = None
+
+
+class Answering:
+    """Answers questions: each request once, with its metrics. The parts are made when first used."""
+
+    def __init__(self, settings: TurnSettings) -> None:
+        self._settings = settings
+
+    @cached_property
+    def assistant(self) -> Assistant:
+        """The assistant over this deployment's tables, models and knowledge."""
+        settings = self._settings
+        return Assistant(
+            store=conversation_table(
+                settings.conversations_table, settings.content_key_arn, retention_days=settings.retention_days
+            ),
+            models=ModelChoice(model=BedrockModels(), ids_by_role=settings.models),
+            retriever=RetrievalFunction(settings.retrieval_function) if settings.retrieval_function else None,
+        )
+
+    @cached_property
+    def requests(self) -> RequestsOnce:
+        """The memory of requests that carry a key."""
+        return RequestsOnce(self._settings.idempotency_table, clients.dynamodb())
+
+    def answer(
+        self, question: Question, deadline: Deadline, context: Any, *, on_text: Callable[[str], None] | None = None
+    ) -> Answer:
+        """Answer a question, and count it. Raises what Assistant.answer raises, and TurnInProgress."""
+        try:
+            answer = self._answer(question, deadline, context, on_text)
+        except (NoModelAnswered, TurnTimedOut) as error:
+            _count_failures(error.failures)
+            raise
+        _count_failures(answer.failures)
+        if not answer.replayed:
+            _count_turn(answer, deadline)
+        return answer
+
+    def _answer(
+        self, question: Question, deadline: Deadline, context: Any, on_text: Callable[[str], None] | None
+    ) -> Answer:
+        if question.request is None:
+            return self.assistant.answer(question, deadline, on_text=on_text)
+        answers: list[Answer] = []
+
+        def work() -> str:
+            answers.append(self.assistant.answer(question, deadline, on_text=on_text))
+            return answers[0].turn.turn_id
+
+        self.requests.run(question.subject, question.request, context, work)
+        answer = answers[0] if answers else self.assistant.replay(question)
+        if answer is None:
+            raise ConversationNotFound("The conversation of this request was deleted.")
+        return answer
+
+
+def conversation_table(table: str, content_key_arn: str, *, retention_days: int = 30) -> ConversationTable:
+    """The conversation store, its cipher made when content is first read or written."""
+    made: list[ContentCipher] = []
+
+    def cipher() -> ContentCipher:
+        if not made:
+            made.append(ContentCipher(content_key_arn, clients.kms()))
+        return made[0]
+
+    return ConversationTable(table, clients.dynamodb(), cipher, retention_days=retention_days)
+
+
+def check_message(message: str) -> None:
+    """Raises PayloadTooLarge or ValidationFailed for a message that no turn takes."""
+    if len(message) > MESSAGE_LENGTH:
+        raise PayloadTooLarge(f"`message` has at most {MESSAGE_LENGTH} characters; this one has {len(message)}.")
+    if not message.strip():
+        raise ValidationFailed("`message` is empty.")
+
+
+def request_key(key: str | None, *, message: str, conversation_id: str | None, role: str) -> RequestKey | None:
+    """The identity of a request that carries an idempotency key. Raises ValidationFailed for a malformed key."""
+    if key is None:
+        return None
+    if not 1 <= len(key) <= KEY_LENGTH or not key.isprintable():
+        raise ValidationFailed(f"An idempotency key has 1 to {KEY_LENGTH} printable characters.")
+    content = "\0".join((conversation_id or "", role, message))
+    return RequestKey(key=key, fingerprint=hmac.new(key.encode(), content.encode(), hashlib.sha256).hexdigest())
+
+
+def _count_failures(failures: tuple[ModelFailure, ...]) -> None:
+    for failure in failures:
+        logger.warning("A model did not answer", model=failure.model_id, reason=failure.reason)
+        metrics.add_metric(name="ModelFallbacks", unit=MetricUnit.Count, value=1)
+
+
+def _count_turn(answer: Answer, deadline: Deadline) -> None:
+    usage = answer.turn.usage
+    metrics.add_metric(name="Turns", unit=MetricUnit.Count, value=1)
+    metrics.add_metric(name="TurnLatency", unit=MetricUnit.Milliseconds, value=round(deadline.elapsed * 1000))
+    if usage:
+        metrics.add_metric(name="InputTokens", unit=MetricUnit.Count, value=usage.input_tokens)
+        metrics.add_metric(name="OutputTokens", unit=MetricUnit.Count, value=usage.output_tokens)
+        if usage.cost_usd is not None:
+            metrics.add_metric(name="CostUsd", unit=MetricUnit.NoUnit, value=usage.cost_usd)
+    if answer.turn.knowledge == "unavailable":
+        metrics.add_metric(name="KnowledgeUnavailable", unit=MetricUnit.Count, value=1)
+    logger.info(
+        "Answered",
+        conversation_id=answer.conversation_id,
+        turn_id=answer.turn.turn_id,
+        model=answer.turn.model,
+        knowledge=answer.turn.knowledge,
+        citations=len(answer.turn.citations),
+    )

@@ -1,0 +1,167 @@
+"""The WebSocket routes: $connect, $disconnect, session.start, text, session.end, ping and $default.
+
+API Gateway does not give a route's result to the client: answers and errors go over the connection. A route never
+raises for what a client sent.
+"""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import msgspec
+
+from parley.aws import clients
+from parley.aws.connection_posts import Connection
+from parley.aws.invocations import TurnFunction
+from parley.aws.sessions import ConnectionTable
+from parley.errors import BadRequest, NotFound, ParleyError
+from parley.functions.answering import check_message
+from parley.functions.http import decode_json
+from parley.functions.identity import Connected, websocket_caller
+from parley.functions.messages import (
+    ErrorMessage,
+    FromClient,
+    Outbox,
+    Ping,
+    Pong,
+    SessionEnd,
+    SessionEnded,
+    SessionReady,
+    SessionStart,
+    Text,
+    TurnOrder,
+)
+from parley.functions.telemetry import instrument, logger
+from parley.settings import Settings
+
+DONE: Mapping[str, int] = {"statusCode": 200}
+
+INVOKE_SECONDS = 3
+"""How long starting a turn may take: Lambda queues the invocation and answers at once."""
+
+
+class WebSocketSettings(Settings, frozen=True, kw_only=True):
+    """Settings of this function."""
+
+    sessions_table: str
+    connections_table: str
+    turn_function: str
+    websocket_callback_url: str
+    retention_days: int
+
+
+@cache
+def settings() -> WebSocketSettings:
+    """This process's settings."""
+    return WebSocketSettings.load()
+
+
+@cache
+def connections() -> ConnectionTable:
+    """The open connections."""
+    return ConnectionTable(settings().connections_table, clients.dynamodb())
+
+
+@cache
+def turns() -> TurnFunction:
+    """The function that answers."""
+    return TurnFunction(settings().turn_function, clients.lambda_(INVOKE_SECONDS))
+
+
+def route(event: Mapping[str, Any], context: Any) -> Mapping[str, int]:
+    """One event of a connection."""
+    kind = event["requestContext"].get("eventType", "MESSAGE")
+    connection_id = event["requestContext"]["connectionId"]
+    if kind == "DISCONNECT":
+        return _disconnect(connection_id)
+    try:
+        caller = websocket_caller(event)
+    except ParleyError:
+        return {"statusCode": 401}
+    if kind == "CONNECT":
+        return _connect(caller)
+    outbox = Outbox(Connection(connection_id, clients.connections_api(settings().websocket_callback_url)))
+    body = event.get("body") or ""
+    try:
+        _answer(caller, body, outbox)
+    except ParleyError as error:
+        logger.info("Refused", error_code=error.code)
+        outbox.send(ErrorMessage.of(error, _request_id(body)))
+    except Exception:
+        logger.exception("Unexpected error")
+        outbox.send(ErrorMessage.of(ParleyError(), _request_id(body)))
+    return DONE
+
+
+def _connect(caller: Connected) -> Mapping[str, int]:
+    try:
+        connections().record(
+            caller.connection_id,
+            subject=caller.caller.subject,
+            session_id=caller.session_id,
+            groups=caller.caller.groups,
+        )
+    except ParleyError as error:
+        logger.warning("A connection could not be recorded", error_code=error.code)
+        return {"statusCode": 503}
+    return DONE
+
+
+def _disconnect(connection_id: str) -> Mapping[str, int]:
+    try:
+        connections().forget(connection_id)
+    except ParleyError as error:
+        # The record expires by itself.
+        logger.warning("A connection could not be forgotten", error_code=error.code)
+    return DONE
+
+
+def _answer(caller: Connected, body: str, outbox: Outbox) -> None:
+    match _decode(body):
+        case SessionStart() as start:
+            if start.session_id not in {None, caller.session_id}:
+                raise NotFound("This connection belongs to another session.")
+            outbox.send(SessionReady(session_id=caller.session_id))
+        case Text() as text:
+            check_message(text.message)
+            order = TurnOrder(
+                connection_id=caller.connection_id,
+                subject=caller.caller.subject,
+                message=text.message,
+                conversation_id=text.conversation_id,
+                request_id=text.request_id,
+                model_role=text.model_role,
+            )
+            turns().start(msgspec.json.encode(order))
+        case Ping():
+            outbox.send(Pong())
+        case SessionEnd():
+            outbox.send(SessionEnded())
+
+
+def _decode(body: str) -> FromClient:
+    action = _field(body, "action")
+    if action is not None and action not in ACTIONS:
+        raise BadRequest("There is no such action; the document of this interface lists them.")
+    message: FromClient = decode_json(body, FromClient.__value__)
+    return message
+
+
+def _request_id(body: str) -> str | None:
+    request_id = _field(body, "request_id")
+    return request_id if request_id is None or len(request_id) <= 128 else None
+
+
+def _field(body: str, name: str) -> str | None:
+    """A text field of a message that may be anything."""
+    try:
+        message = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None
+    value = message.get(name) if isinstance(message, dict) else None
+    return value if isinstance(value, str) else None
+
+
+ACTIONS = frozenset(kind.__struct_config__.tag for kind in (SessionStart, Text, Ping, SessionEnd))
+
+handler = instrument(route)
