@@ -19,7 +19,7 @@ FORMATS = {".txt": "text/plain", ".md": "text/markdown", ".markdown": "text/mark
 """File endings that ingestion reads, and the media type each is stored under."""
 
 MAX_DOCUMENT_BYTES = 25 * 1024 * 1024
-"""The largest upload: its plain text is about 15,000 chunks, which one ingestion embeds within its 15 minutes."""
+"""The largest upload: as plain text about 15,000 chunks, which one ingestion embeds in some three minutes."""
 
 MAX_INLINE_BYTES = 200 * 1024
 """The largest text taken in a request's body; more goes straight to the bucket."""

@@ -16,10 +16,13 @@ class Embedder(Protocol):
 
 
 class VectorIndex(Protocol):
-    """Finds chunks by meaning. Writes are idempotent, and visible to every later search."""
+    """Finds chunks by meaning. Writes are idempotent."""
 
     def prepare(self) -> None:
-        """Get ready for a search: called while the query is being embedded. May do nothing."""
+        """Get ready for searches, which then see every write that came before. Raises StoreUnavailable.
+
+        Called before each search, at the same time as the query is embedded.
+        """
 
     def add(self, chunks: Sequence[IndexedChunk]) -> None:
         """Add chunks; one whose id is known already replaces it. Raises StoreUnavailable."""

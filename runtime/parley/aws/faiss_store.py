@@ -1,0 +1,188 @@
+"""The vector index as FAISS segments on S3: nothing runs and nothing costs while nobody asks.
+
+Each process holds the segments in memory and loads only what the manifest newly names. Searching is exact.
+"""
+
+import threading
+import uuid
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from heapq import nlargest
+from typing import TYPE_CHECKING
+
+import numpy as np
+from botocore.exceptions import ClientError
+
+from parley.aws.failures import error_code, store_errors
+from parley.aws.faiss_manifest import MAX_REMOVALS, Manifest, ManifestFile, Removal, SegmentEntry
+from parley.aws.faiss_segment import Run, Segment, encode_chunks, encode_rows, live_runs
+from parley.errors import StoreUnavailable
+from parley.knowledge.chunks import ChunkId, Hit, IndexedChunk
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+_LOAD_WORKERS = 8
+_LOAD_ATTEMPTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """What searches see: replaced as a whole, so that a search never meets half a refresh."""
+
+    generation: int
+    segments: Mapping[str, Segment]
+    live: Mapping[str, np.ndarray]
+    """Rows that count, by segment; a segment without an entry has only such rows."""
+
+
+class FaissStore:
+    """The VectorIndex protocol over objects under `prefix` (which ends in `/`)."""
+
+    def __init__(self, client: "S3Client", bucket: str, prefix: str) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._prefix = prefix
+        self._manifest = ManifestFile(client, bucket, f"{prefix}manifest.json")
+        self._lock = threading.Lock()
+        self._view = _View(-1, {}, {})
+
+    def prepare(self) -> None:
+        """See VectorIndex: load the segments that the manifest newly names; one conditional read while none are."""
+        with self._lock:
+            for _ in range(_LOAD_ATTEMPTS):
+                manifest = self._manifest.read()
+                if manifest.generation == self._view.generation:
+                    return
+                known = {entry.id: self._view.segments.get(entry.id) for entry in manifest.segments}
+                loaded = self._load([entry for entry in manifest.segments if known[entry.id] is None])
+                if loaded is None:
+                    continue  # A merge took a segment away since the manifest was read.
+                segments = {id_: segment for id_, segment in {**known, **loaded}.items() if segment is not None}
+                self._view = _View(manifest.generation, segments, live_rows(segments, manifest.removals))
+                return
+        raise StoreUnavailable
+
+    def add(self, chunks: Sequence[IndexedChunk]) -> None:
+        """See VectorIndex."""
+        if not chunks:
+            return
+        with self._lock:
+            dimensions = len(chunks[0].vector)
+            entry = self._write(encode_chunks(chunks), len(chunks))
+            manifest = self._manifest.edit(lambda current: current.with_segment(entry, dimensions))
+            # The chunks are in; a merge that fails for now is due again with a later one.
+            with suppress(StoreUnavailable):
+                self._merge(manifest, manifest.mergeable())
+
+    def remove(self, ids: Sequence[ChunkId]) -> None:
+        """See VectorIndex. The chunks of a version are removed together: naming one names all."""
+        documents = sorted({(chunk.owner, chunk.document_id, chunk.version) for chunk in ids})
+        removals = [Removal(*document) for document in documents]
+        with self._lock:
+            manifest = self._manifest.edit(lambda current: current.with_removals(removals))
+            if len(manifest.removals) > MAX_REMOVALS:
+                for entry in manifest.segments:
+                    self._merge(manifest, [entry])
+
+    def search(self, vector: Sequence[float], *, owners: Sequence[str], limit: int) -> list[Hit]:
+        """See VectorIndex."""
+        view = self._view
+        query = np.asarray(vector, dtype=np.float32)
+        found = [
+            (score, row, segment)
+            for id_, segment in view.segments.items()
+            for score, row in segment.search(query, owners, view.live.get(id_), limit)
+        ]
+        return [
+            Hit(segment.chunk_id(row), score)
+            for score, row, segment in nlargest(limit, found, key=lambda candidate: candidate[0])
+        ]
+
+    def _merge(self, manifest: Manifest, inputs: Sequence[SegmentEntry]) -> None:
+        """Put one segment with the live rows of `inputs` in their place. Gives way to a merge that came first."""
+        if not inputs:
+            return
+        loaded = self._load(inputs)
+        if loaded is None:
+            return
+        live = live_rows(loaded, manifest.removals)
+        runs: list[Run] = []
+        matrices: list[np.ndarray] = []
+        for id_, segment in loaded.items():
+            mask = live.get(id_, np.ones(segment.rows, dtype=bool))
+            runs += live_runs(segment.runs, mask)
+            matrices.append(segment.matrix(mask))
+        matrix = np.concatenate(matrices)
+        output = None
+        if len(matrix):
+            written = self._write(encode_rows(runs, matrix), len(matrix))
+            output = SegmentEntry(written.id, written.rows, manifest.generation)
+        after = self._manifest.edit(lambda current: current.with_merged(inputs, output))
+        current = {entry.id for entry in after.segments}
+        merged = output is None or output.id in current
+        for entry in inputs if merged else [output]:
+            if entry is not None and entry.id not in current:
+                self._delete(entry.id)
+
+    def _load(self, entries: Sequence[SegmentEntry]) -> dict[str, Segment] | None:
+        """These segments; None when one is gone."""
+        with store_errors(), ThreadPoolExecutor(max_workers=_LOAD_WORKERS) as pool:
+            try:
+                return dict(pool.map(self._load_one, entries))
+            except ClientError as error:
+                if error_code(error) in ("404", "NoSuchKey"):
+                    return None
+                raise
+
+    def _load_one(self, entry: SegmentEntry) -> tuple[str, Segment]:
+        response = self._client.get_object(Bucket=self._bucket, Key=self._key(entry.id))
+        return entry.id, Segment(response["Body"].read(), entry.generation)
+
+    def _write(self, content: bytes, rows: int) -> SegmentEntry:
+        entry = SegmentEntry(uuid.uuid4().hex, rows)
+        with store_errors():
+            self._client.put_object(Bucket=self._bucket, Key=self._key(entry.id), Body=content)
+        return entry
+
+    def _delete(self, id_: str) -> None:
+        with store_errors():
+            self._client.delete_object(Bucket=self._bucket, Key=self._key(id_))
+
+    def _key(self, id_: str) -> str:
+        return f"{self._prefix}segments/{id_}"
+
+
+def live_rows(segments: Mapping[str, Segment], removals: Sequence[Removal]) -> dict[str, np.ndarray]:
+    """The rows of each segment that are neither removed nor added again later; only segments that have others."""
+    removed = {(r.owner, r.document_id, r.version): r.generation for r in removals}
+    by_document: dict[tuple[str, str, str], list[tuple[int, str, int]]] = defaultdict(list)
+    live: dict[str, np.ndarray] = {}
+
+    def bury(id_: str, rows: slice) -> None:
+        if id_ not in live:
+            live[id_] = np.ones(segments[id_].rows, dtype=bool)
+        live[id_][rows] = False
+
+    for id_, segment in segments.items():
+        for number, run in enumerate(segment.runs):
+            added = run.added or 0
+            if removed.get(run.document, -1) > added:
+                bury(id_, segment.rows_of(number))
+            else:
+                by_document[run.document].append((added, id_, number))
+    for places in by_document.values():
+        places.sort(reverse=True)
+        for position, (_, id_, number) in enumerate(places):
+            run = segments[id_].runs[number]
+            for _, later_id, later_number in places[:position]:
+                later = segments[later_id].runs[later_number]
+                first = max(run.first, later.first)
+                end = min(run.first + run.count, later.first + later.count)
+                if first < end:
+                    start = segments[id_].rows_of(number).start - run.first
+                    bury(id_, slice(start + first, start + end))
+    return live
