@@ -1,11 +1,12 @@
 """Acknowledging the wildcard at the end of an ARN whose rest is known only when CDK has linked the stacks."""
 
 import json
+from collections.abc import Callable
 
 import jsii
 from aws_cdk import Stack
 from aws_cdk import aws_iam as iam
-from constructs import IConstruct, IValidation
+from constructs import IValidation
 
 from parley_constructs.findings import acknowledge
 
@@ -16,24 +17,39 @@ def acknowledge_wildcard(grantee: iam.IGrantable, resource_arn: str, reason: str
     How the ARN of another stack's resource reads in a finding is known only when CDK has linked the stacks; so the
     acknowledgment is made then: validation runs after that, and before cdk-nag looks.
     """
+    _acknowledge_late(grantee, reason, lambda policy: [_as_nag_writes(Stack.of(policy).resolve(resource_arn))])
+
+
+def acknowledge_object_wildcards(grantee: iam.IGrantable, reason: str) -> None:
+    """Acknowledge on the policy that holds `grantee`'s grants what says "all objects of this bucket"."""
+    _acknowledge_late(grantee, reason, lambda policy: [arn for arn in _resources(policy) if arn.endswith("/*")])
+
+
+def _acknowledge_late(grantee: iam.IGrantable, reason: str, arns: Callable[[iam.Policy], list[str]]) -> None:
     principal = grantee.grant_principal
     policy = principal.node.try_find_child("DefaultPolicy") if isinstance(principal, iam.Role) else None
-    if policy is not None:
-        policy.node.add_validation(_LateAcknowledgment(policy, resource_arn, reason))
+    if isinstance(policy, iam.Policy):
+        policy.node.add_validation(_LateAcknowledgment(policy, reason, arns))
 
 
 @jsii.implements(IValidation)
 class _LateAcknowledgment:
-    def __init__(self, policy: IConstruct, resource_arn: str, reason: str) -> None:
+    def __init__(self, policy: iam.Policy, reason: str, arns: Callable[[iam.Policy], list[str]]) -> None:
         self._policy = policy
-        self._resource_arn = resource_arn
         self._reason = reason
+        self._arns = arns
 
     def validate(self) -> list[str]:
         """Acknowledge, and find nothing wrong."""
-        arn = _as_nag_writes(Stack.of(self._policy).resolve(self._resource_arn))
-        acknowledge(self._policy, {f"AwsSolutions-IAM5[Resource::{arn}]": self._reason})
+        findings = {f"AwsSolutions-IAM5[Resource::{arn}]": self._reason for arn in self._arns(self._policy)}
+        acknowledge(self._policy, findings)
         return []
+
+
+def _resources(policy: iam.Policy) -> list[str]:
+    document = Stack.of(policy).resolve(policy.document)
+    resources = [statement["Resource"] for statement in document["Statement"]]
+    return [_as_nag_writes(arn) for each in resources for arn in (each if isinstance(each, list) else [each])]
 
 
 def _as_nag_writes(value: object) -> str:

@@ -82,24 +82,33 @@ class VoiceApi(Construct):
             )
 
     @property
+    def http_domain(self) -> str:
+        """Host name of the HTTP API."""
+        return self._domain(self.http_api.api_id)
+
+    @property
+    def websocket_domain(self) -> str:
+        """Host name of the WebSocket API."""
+        return self._domain(self.websocket_api.api_id)
+
+    @property
     def http_url(self) -> str:
-        """Base address of the HTTP API, without a trailing slash."""
-        return f"https://{self.http_api.api_id}.{self._domain}"
+        """Base address of the HTTP API, without a slash at the end."""
+        return f"https://{self.http_domain}"
 
     @property
     def websocket_url(self) -> str:
         """Address that clients connect to."""
-        return f"wss://{self.websocket_api.api_id}.{self._domain}/{STAGE_NAME}"
+        return f"wss://{self.websocket_domain}/{STAGE_NAME}"
 
     @property
     def callback_url(self) -> str:
-        """Address of the management API that posts to connections."""
-        return f"https://{self.websocket_api.api_id}.{self._domain}/{STAGE_NAME}"
+        """Address of the management API, which posts to connections."""
+        return f"https://{self.websocket_domain}/{STAGE_NAME}"
 
-    @property
-    def _domain(self) -> str:
+    def _domain(self, api_id: str) -> str:
         stack = Stack.of(self)
-        return f"execute-api.{stack.region}.{stack.url_suffix}"
+        return f"{api_id}.execute-api.{stack.region}.{stack.url_suffix}"
 
     def add_http_route(
         self,
