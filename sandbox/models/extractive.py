@@ -137,7 +137,8 @@ def _candidates(passages: Sequence[Passage], asked: set[str]) -> Iterator[_Candi
 
 def _sentences(text: str) -> Iterator[str]:
     for part in _SENTENCE_END.split(text):
-        sentence = _plain(part)
+        # A [3] of the document's own would read as one of our citations.
+        sentence = re.sub(r"\[(\d+)\]", r"(\1)", _plain(part))
         if len(sentence) > _LONGEST_SENTENCE:
             sentence = sentence[:_LONGEST_SENTENCE].rsplit(" ", 1)[0] + " …"
         # Without letters it is a rule or the frame of a table.

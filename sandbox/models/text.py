@@ -13,9 +13,9 @@ _UNSPACED = re.compile(
 _ENGLISH = (
     "a about after all also an and any are as at be because been but by can could did do does for from had has have "
     "he tell her here him his how i if in into is it its just let like many may me more most much must my no not of on "
-    "one only or other our out over own please say says see she should so some such than that the their them then there "
-    "these they this those through to too under up us use used uses using very was way we were what when where which "
-    "while who whom whose why will with would you your"
+    "one only or other our out over own please say says see she should so some such than that the their them then "
+    "there these they this those through to too under up us use used uses using very was way we were what when where "
+    "which while who whom whose why will with would you your"
 )
 _OTHERS = (
     # Vietnamese, with its marks removed as `words` removes them
