@@ -4,7 +4,8 @@ export interface Citation {
   id: number;
   document_id: string;
   document: string;
-  heading: string;
+  /** Absent where the document has no headings. */
+  heading?: string;
   page?: number;
   score: number;
   text: string;
@@ -16,12 +17,16 @@ export interface Usage {
   cost_usd: number | null;
 }
 
+/** What the documents gave to an answer. */
+export type Knowledge = "used" | "none" | "unavailable" | "off";
+
 export interface Answer {
   conversation_id: string;
   turn_id: string;
   message: string;
   citations: Citation[];
   model: string;
+  knowledge: Knowledge;
   usage: Usage;
 }
 
@@ -39,8 +44,9 @@ export interface ConversationSummary {
 export interface Turn {
   turn_id: string;
   role: "user" | "assistant";
-  text: string;
+  message: string;
   citations?: Citation[];
+  knowledge?: Knowledge;
   model?: string;
   usage?: Usage;
 }

@@ -5,7 +5,7 @@ import type { Config } from "./config.js";
 import { ParleyError } from "./errors.js";
 
 /** What a sign-in form must ask for next. `null` means: signed in. */
-export type Step = null | "new-password";
+export type Step = null | "new-password" | "totp";
 
 /** Who is using the page. Credentials live in the tab's session storage and go with the tab. */
 export interface Identity {
@@ -40,9 +40,10 @@ class CognitoIdentity implements Identity {
 
   async signIn(values: Record<string, string>): Promise<Step> {
     try {
-      // An account that an administrator made asks for a password of its owner's choice first.
-      const { nextStep } = values.new_password
-        ? await confirmSignIn({ challengeResponse: values.new_password })
+      // One form at a time: an account that an administrator made asks for a password of its owner's choice first.
+      const challengeResponse = values.new_password ?? values.code;
+      const { nextStep } = challengeResponse
+        ? await confirmSignIn({ challengeResponse })
         : await signIn({
             username: values.username ?? "",
             password: values.password ?? "",
@@ -50,6 +51,7 @@ class CognitoIdentity implements Identity {
           });
       if (nextStep.signInStep === "DONE") return null;
       if (nextStep.signInStep === "CONFIRM_SIGN_IN_WITH_NEW_PASSWORD_REQUIRED") return "new-password";
+      if (nextStep.signInStep === "CONFIRM_SIGN_IN_WITH_TOTP_CODE") return "totp";
     } catch (error) {
       throw new Error(signInSentence(error));
     }
@@ -81,6 +83,8 @@ function signInSentence(error: unknown): string {
       return "That password is too weak for this service. Choose a longer one with more kinds of characters.";
     case "PasswordResetRequiredException":
       return "This account must set a new password first. Ask your administrator.";
+    case "CodeMismatchException":
+      return "That code is wrong. Type the one that the app shows now.";
     case "LimitExceededException":
     case "TooManyRequestsException":
       return "Too many attempts. Wait a few minutes and try again.";

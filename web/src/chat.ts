@@ -1,4 +1,4 @@
-import type { Api, Citation, Usage } from "./api.js";
+import type { Api, Citation, Knowledge, Usage } from "./api.js";
 import { ParleyError } from "./errors.js";
 import type { Frame, ParleySocket } from "./socket.js";
 
@@ -6,7 +6,7 @@ import type { Frame, ParleySocket } from "./socket.js";
 export interface AnswerView {
   /** Replaces what is shown of the answer so far. */
   text(text: string): void;
-  done(answer: { message: string; citations: Citation[]; model: string }): void;
+  done(answer: { message: string; citations: Citation[]; model: string; knowledge?: Knowledge }): void;
   usage(usage: Usage): void;
   /** `retry` asks the same question again; a turn that was stored already is not stored twice. */
   failed(error: unknown, retry: () => void): void;
@@ -20,12 +20,15 @@ interface PendingTurn {
   /** The connection (by count) that carried the question; another one means that it has to be asked again. */
   sentOn: number | null;
   watchdog: number;
+  /** Whether the first attempt may still be running somewhere. */
+  repeated: boolean;
 }
 
 /** A WebSocket frame carries 32 KB at most and a browser cannot split one; the rest is room for the frame's other fields. */
 const LARGEST_FRAME_BYTES = 30_000;
 /** Longer than a turn may take, so it fires only when a turn died without a word. */
 const ANSWER_WITHIN_MS = 90_000;
+const ASK_AGAIN_MS = 2_000;
 
 /** One conversation at a time and one question at a time, over the WebSocket or, for long messages, over HTTP. */
 export class Chat {
@@ -46,7 +49,7 @@ export class Chat {
   }
 
   ask(message: string, view: AnswerView, requestId: string = crypto.randomUUID()): void {
-    this.pending = { requestId, message, view, text: "", sentOn: null, watchdog: 0 };
+    this.pending = { requestId, message, view, text: "", sentOn: null, watchdog: 0, repeated: false };
     this.changed();
     void this.deliver(this.pending);
   }
@@ -86,7 +89,10 @@ export class Chat {
         break;
       case "error": {
         const turn = this.turnOf(frame.request_id);
-        if (turn) this.fail(turn, new ParleyError(frame.code, frame.message, frame.retryable));
+        if (!turn) break;
+        // Asked again over a new connection while the first attempt still runs: its answer can be fetched soon.
+        if (frame.code === "conflict" && turn.repeated) this.askAgainSoon(turn);
+        else this.fail(turn, new ParleyError(frame.code, frame.message, frame.retryable));
         break;
       }
       default:
@@ -108,9 +114,10 @@ export class Chat {
     if (new TextEncoder().encode(JSON.stringify(frame)).length > LARGEST_FRAME_BYTES) {
       await this.deliverByHttp(turn);
     } else if (this.connections > 0 && turn.sentOn !== this.connections && this.socket().send(frame)) {
+      turn.repeated = turn.sentOn !== null;
       turn.sentOn = this.connections;
       turn.text = "";
-      this.watch(turn);
+      if (!turn.watchdog) this.watch(turn);
     }
     // Not sent: the next `session.ready` delivers it.
   }
@@ -128,8 +135,16 @@ export class Chat {
     }
   }
 
+  private askAgainSoon(turn: PendingTurn): void {
+    window.setTimeout(() => {
+      if (this.pending !== turn) return;
+      // No connection carries the question any more, so it may go over the same one again.
+      turn.sentOn = 0;
+      void this.deliver(turn);
+    }, ASK_AGAIN_MS);
+  }
+
   private watch(turn: PendingTurn): void {
-    window.clearTimeout(turn.watchdog);
     turn.watchdog = window.setTimeout(() => {
       if (this.pending === turn) this.fail(turn, new ParleyError("no_answer", "No answer came.", true));
     }, ANSWER_WITHIN_MS);

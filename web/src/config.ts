@@ -5,6 +5,8 @@ export interface Config {
   region?: string;
   user_pool_id?: string;
   client_id?: string;
+  /** What really answers in the sandbox, whatever model the assistant asks for. */
+  model?: string;
   /** Where Cognito answers when that is not its public endpoint (the sandbox). */
   cognito_endpoint?: string;
 }

@@ -14,7 +14,6 @@ const SENTENCES: Record<string, string> = {
   unauthorized: "Your sign-in has ended. Sign in again.",
   forbidden: "You are not allowed to do that.",
   not_found: "That conversation does not exist any more.",
-  payload_too_large: "That message is too long. The limit is 32,000 characters.",
   throttled: "The assistant is busy just now. Try again in a moment.",
   model_unavailable: "No language model answered. Try again in a moment.",
   store_unavailable: "The conversation could not be saved. Try again in a moment.",

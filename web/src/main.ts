@@ -1,12 +1,12 @@
 import { Api } from "./api.js";
 import { identityFor, type Identity, type Step } from "./auth.js";
 import { Chat } from "./chat.js";
-import { loadConfig } from "./config.js";
+import { type Config, loadConfig } from "./config.js";
 import { ParleyError, sentence } from "./errors.js";
 import { element, type Field, showConnection, showConversations, showSignInFields, Transcript } from "./page.js";
 import { ParleySocket } from "./socket.js";
 
-const SIGN_IN_FORMS: Record<"password" | "api-key" | "new-password", { hint: string; fields: Field[] }> = {
+const SIGN_IN_FORMS: Record<Identity["fields"] | NonNullable<Step>, { hint: string; fields: Field[] }> = {
   password: {
     hint: "Sign in to talk to your assistant.",
     fields: [
@@ -18,14 +18,15 @@ const SIGN_IN_FORMS: Record<"password" | "api-key" | "new-password", { hint: str
     hint: "This is your first sign-in. Choose a password of your own.",
     fields: [{ name: "new_password", label: "New password", type: "password", autocomplete: "new-password" }],
   },
+  totp: {
+    hint: "Type the code that your authenticator app shows.",
+    fields: [{ name: "code", label: "Code", type: "text", autocomplete: "one-time-code" }],
+  },
   "api-key": {
     hint: "Sign in with the API key you were given.",
     fields: [{ name: "api_key", label: "API key", type: "password", autocomplete: "off" }],
   },
 };
-
-const isRefusal = (error: unknown): boolean =>
-  error instanceof ParleyError && (error.code === "unauthorized" || error.code === "forbidden");
 
 /** Shows the sign-in card; `enter` follows a successful sign-in. */
 function showSignIn(identity: Identity, enter: () => void, message = ""): void {
@@ -57,8 +58,8 @@ function showSignIn(identity: Identity, enter: () => void, message = ""): void {
   };
 }
 
-function startChat(identity: Identity, environment: string): void {
-  const transcript = new Transcript(element("messages"));
+function startChat(identity: Identity, config: Config): void {
+  const transcript = new Transcript(element("messages"), config.model);
   const message = element<HTMLTextAreaElement>("message");
   const send = element<HTMLButtonElement>("send");
   const navigation = element("conversations");
@@ -76,7 +77,7 @@ function startChat(identity: Identity, environment: string): void {
     if (error instanceof ParleyError && error.code === "unauthorized") leave(sentence(error));
     else transcript.notice(sentence(error));
   };
-  const socket: ParleySocket = new ParleySocket((session) => api.ticket(session), isRefusal, {
+  const socket: ParleySocket = new ParleySocket((session) => api.ticket(session), {
     state: showConnection,
     frame: (frame) => chat.receive(frame),
     refused: (error) => leave(identity.fields === "api-key" ? "That API key is not valid." : sentence(error)),
@@ -109,7 +110,7 @@ function startChat(identity: Identity, environment: string): void {
   const enter = (): void => {
     element("sign-in").hidden = true;
     element("chat").hidden = false;
-    element("environment").textContent = environment;
+    element("environment").textContent = config.environment;
     socket.open();
     void refreshConversations();
     message.focus();
@@ -149,7 +150,7 @@ function startChat(identity: Identity, environment: string): void {
 
 try {
   const config = await loadConfig();
-  startChat(identityFor(config), config.environment);
+  startChat(identityFor(config), config);
 } catch {
   const failure = document.createElement("p");
   failure.className = "error fatal";

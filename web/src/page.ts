@@ -24,7 +24,11 @@ function make<K extends keyof HTMLElementTagNameMap>(
 
 /** The transcript. It stays at its end while the reader is there, and never pulls a reader who has scrolled up. */
 export class Transcript {
-  constructor(private readonly root: HTMLElement) {
+  constructor(
+    private readonly root: HTMLElement,
+    /** A model that answers in place of the one that is named, as in the sandbox. */
+    private readonly standIn?: string,
+  ) {
     this.clear();
   }
 
@@ -41,11 +45,11 @@ export class Transcript {
     this.clear();
     for (const turn of turns) {
       if (turn.role === "user") {
-        this.question(turn.text);
+        this.question(turn.message);
         continue;
       }
       const view = this.answer();
-      view.done({ message: turn.text, citations: turn.citations ?? [], model: turn.model ?? "" });
+      view.done({ ...turn, citations: turn.citations ?? [], model: turn.model ?? "" });
       if (turn.usage) view.usage(turn.usage);
     }
     this.root.scrollTop = this.root.scrollHeight;
@@ -67,12 +71,14 @@ export class Transcript {
   answer(): AnswerView {
     const article = make("article", "turn answer");
     const text = make("p", "text");
+    const missing = make("p", "quiet", "Answered without the documents, which cannot be reached just now.");
+    missing.hidden = true;
     const sources = make("div", "sources");
     const footer = make("p", "quiet footer");
     const model = make("span", "model");
     const cost = make("span", "cost");
     footer.append(model, cost);
-    article.append(make("h2", "visually-hidden", "Parley"), text, sources, footer);
+    article.append(make("h2", "visually-hidden", "Parley"), text, missing, sources, footer);
     const waiting = (): void => {
       // Busy: a screen reader speaks the answer once, when it is complete.
       article.setAttribute("aria-busy", "true");
@@ -90,7 +96,8 @@ export class Transcript {
         this.keepingEnd(() => {
           settled();
           text.textContent = answer.message;
-          model.textContent = answer.model;
+          model.textContent = this.standIn ? `${this.standIn} in place of ${answer.model}` : answer.model;
+          missing.hidden = answer.knowledge !== "unavailable";
           sources.replaceChildren(...(answer.citations.length ? [citations(answer.citations)] : []));
         }),
       usage: (usage) => this.keepingEnd(() => (cost.textContent = usageLine(usage))),
@@ -136,7 +143,7 @@ function citations(list: Citation[]): HTMLElement {
     summary.append(
       make("span", "number", `[${citation.id}]`),
       make("span", "document", citation.document),
-      make("span", "heading", citation.heading + (citation.page ? `, page ${citation.page}` : "")),
+      make("span", "heading", (citation.heading ?? "") + (citation.page ? `, page ${citation.page}` : "")),
     );
     details.append(summary, make("blockquote", "", citation.text));
     const item = make("li", "");

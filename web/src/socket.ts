@@ -1,4 +1,5 @@
-import type { Citation, Ticket, Usage } from "./api.js";
+import type { Citation, Knowledge, Ticket, Usage } from "./api.js";
+import { ParleyError } from "./errors.js";
 
 /** What the server sends, as far as this page reads it. */
 export type Frame =
@@ -12,6 +13,7 @@ export type Frame =
       message: string;
       citations: Citation[];
       model: string;
+      knowledge: Knowledge;
     }
   | ({ type: "usage"; turn_id: string } & Usage)
   | { type: "error"; code: string; message: string; retryable: boolean; request_id?: string }
@@ -24,7 +26,7 @@ export interface SocketEvents {
   state(state: ConnectionState): void;
   frame(frame: Frame): void;
   /** No ticket was given: the credentials are no good, and trying again would not help. */
-  refused(error: unknown): void;
+  refused(error: ParleyError): void;
 }
 
 /** API Gateway closes a connection after 10 idle minutes; a ping also notices a connection that died silently. */
@@ -48,7 +50,6 @@ export class ParleySocket {
 
   constructor(
     private readonly ticket: (sessionId?: string) => Promise<Ticket>,
-    private readonly isRefusal: (error: unknown) => boolean,
     private readonly events: SocketEvents,
   ) {}
 
@@ -88,8 +89,14 @@ export class ParleySocket {
       ticket = await this.ticket(this.sessionId);
     } catch (error) {
       if (!this.wanted) return;
-      if (this.isRefusal(error)) this.events.refused(error);
-      else this.retryLater();
+      const code = error instanceof ParleyError ? error.code : "";
+      if (code === "unauthorized" || code === "forbidden") {
+        this.events.refused(error as ParleyError);
+        return;
+      }
+      // The session has ended meanwhile: the next ticket begins another.
+      if (code === "not_found") this.sessionId = undefined;
+      this.retryLater();
       return;
     } finally {
       this.connecting = false;
@@ -110,12 +117,8 @@ export class ParleySocket {
 
   private receive(event: MessageEvent): void {
     window.clearTimeout(this.silenceTimer);
-    let frame: Frame;
-    try {
-      frame = JSON.parse(String(event.data)) as Frame;
-    } catch {
-      return;
-    }
+    const frame = parse(String(event.data));
+    if (!frame) return;
     if (frame.type === "session.ready") {
       this.attempts = 0;
       window.clearInterval(this.pingTimer);
@@ -159,4 +162,17 @@ export class ParleySocket {
     window.clearTimeout(this.retryTimer);
     void this.connect();
   };
+}
+
+/** Null for what is no frame. API Gateway's own errors (`{"message"}`, when a route fails) become errors like ours. */
+function parse(data: string): Frame | null {
+  let frame: Partial<Frame> & { message?: string };
+  try {
+    frame = JSON.parse(data) as typeof frame;
+  } catch {
+    return null;
+  }
+  if (frame.type) return frame as Frame;
+  const code = frame.message === "Too Many Requests" ? "throttled" : "internal";
+  return frame.message ? { type: "error", code, message: frame.message, retryable: true } : null;
 }
