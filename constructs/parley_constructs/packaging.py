@@ -63,7 +63,8 @@ def python_package(
 
     The package is built by uv when its stack is synthesized, and only when the sources, the requirements or the target
     changed since the last synth into the same output directory. `-c aws:cdk:bundling-stacks=[]` skips building.
-    Code belongs to one stack: call this once per stack; the package is still built once.
+    Code belongs to one stack: call this once per stack; the package is still built once. Tests and type stubs of the
+    distributions are left out.
 
     Args:
         source: the folder that holds the import packages.
@@ -79,7 +80,7 @@ def python_package(
         no_binary: distributions that publish no wheels and are pure Python.
 
     Raises:
-        PackagingError: a path is missing, here; or uv failed, while the function is made. Always one sentence.
+        PackagingError: a path is missing, here; or uv failed, when a `PythonFunction` of it is made. One sentence.
     """
     source, requirements = Path(source).resolve(), Path(requirements).resolve()
     for package in packages:
@@ -132,9 +133,9 @@ class _UvBundler:
     def try_bundle(self, output_dir: str, options: object = None, *_: object, **__: object) -> bool:
         output = Path(output_dir)
         self._install_requirements(output)
+        _strip(output, self._recipe.botocore_services)
         for package in self._recipe.packages:
             shutil.copytree(self._source / package, output / package, ignore=_IGNORED, dirs_exist_ok=True)
-        _strip(output, self._recipe.botocore_services)
         _compile(output, self._recipe.python_version)
         return True
 
@@ -179,12 +180,12 @@ def _source_files(source: Path, packages: Iterable[str]) -> list[Path]:
 
 
 def _strip(output: Path, botocore_services: Sequence[str] | None) -> None:
-    """Remove what a function never reads; every byte is downloaded and unpacked on a cold start."""
+    """Remove from the installed distributions what a function never reads: all of it is downloaded at a cold start."""
     shutil.rmtree(output / "bin", ignore_errors=True)
-    for cache in list(output.rglob("__pycache__")):
-        shutil.rmtree(cache)
-    for record in _INSTALLER_RECORDS:
-        for file in output.glob(f"*.dist-info/{record}"):
+    for tests in list(output.glob("*/**/tests")):
+        shutil.rmtree(tests)
+    for pattern in ("**/*.pyi", "*/**/py.typed", *(f"*.dist-info/{record}" for record in _INSTALLER_RECORDS)):
+        for file in list(output.glob(pattern)):
             file.unlink()
     if botocore_services is not None:
         _keep_services(output / "botocore" / "data", botocore_services)

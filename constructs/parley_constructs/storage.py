@@ -49,6 +49,8 @@ class StorageProps:
 
     Attributes:
         removal_policy: what becomes of the data when the construct goes. RETAIN also turns on deletion protection.
+        empty_buckets: with DESTROY, delete the buckets' contents too; without it a bucket that holds anything stays
+            and fails the removal. It adds a function of the CDK's own, which needs AWS's Node.js runtime.
         retention_days: how long recorded audio is kept. Items in tables carry their own `expires_at`.
         point_in_time_recovery: keep 35 days of history of every table that is not transient.
         billing: how the tables are paid for.
@@ -59,6 +61,7 @@ class StorageProps:
     """
 
     removal_policy: RemovalPolicy = RemovalPolicy.RETAIN
+    empty_buckets: bool = False
     retention_days: int = 90
     point_in_time_recovery: bool = True
     billing: TableBilling = TableBilling()
@@ -89,6 +92,7 @@ class Storage(Construct):
         self._props = props or StorageProps()
         # An app without this feature flag would have access logs delivered by ACLs, which these buckets refuse.
         self.node.set_context("@aws-cdk/aws-s3:serverAccessLogsUseBucketPolicy", True)
+        self._empties_buckets = self._props.empty_buckets and self._props.removal_policy == RemovalPolicy.DESTROY
         self.encryption_key = self._key("EncryptionKey", "Encrypts an assistant's data at rest")
         _admit_logs(self.encryption_key)
         self.content_key = self._key("ContentKey", "Wraps the data keys that encrypt what people said")
@@ -186,7 +190,7 @@ class Storage(Construct):
                 )
             ],
             removal_policy=self._props.removal_policy,
-            auto_delete_objects=self._props.removal_policy == RemovalPolicy.DESTROY,
+            auto_delete_objects=self._empties_buckets,
         )
 
     def _bucket(
@@ -218,7 +222,7 @@ class Storage(Construct):
                 *(lifecycle_rules or []),
             ],
             removal_policy=self._props.removal_policy,
-            auto_delete_objects=self._props.removal_policy == RemovalPolicy.DESTROY,
+            auto_delete_objects=self._empties_buckets,
         )
 
         if event_bridge:
