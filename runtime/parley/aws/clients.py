@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
     from mypy_boto3_kms.client import KMSClient
     from mypy_boto3_lambda.client import LambdaClient
+    from mypy_boto3_s3.client import S3Client
 
 CONNECT_SECONDS = 1.0
 """Every endpoint is in the function's own region."""
@@ -51,12 +52,30 @@ def kms() -> "KMSClient":
 
 
 @cache
+def s3() -> "S3Client":
+    """The S3 client; its read timeout is for the next bytes to come, not for a whole file."""
+    client: S3Client = make_client("s3", read_timeout=STORE_READ_SECONDS, attempts=STORE_ATTEMPTS)
+    return client
+
+
+@cache
 def bedrock_runtime(read_timeout: int) -> "BedrockRuntimeClient":
     """A Bedrock Runtime client that waits `read_timeout` seconds for an answer, and asks once.
 
     Who falls back to another model decides about retries, because it alone knows the time left.
     """
     client: BedrockRuntimeClient = make_client("bedrock-runtime", read_timeout=read_timeout, attempts=1)
+    return client
+
+
+@cache
+def embedding_runtime(attempts: int) -> "BedrockRuntimeClient":
+    """A Bedrock Runtime client for embeddings, which take a fraction of a second and have no model to fall back to.
+
+    It tries again with the SDK's backoff: few attempts while a user waits, more in the background, where being
+    throttled is part of the work.
+    """
+    client: BedrockRuntimeClient = make_client("bedrock-runtime", read_timeout=3.0, attempts=attempts)
     return client
 
 

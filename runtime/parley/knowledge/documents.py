@@ -28,7 +28,8 @@ MAX_NAME_LENGTH = 200
 """Characters of a document's name."""
 
 _PREFIX = "documents"
-_ID = re.compile(r"[0-9a-f]{32}")
+_OWN = "user-"
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _BIDI_CONTROLS = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _NOT_IN_KEYS = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -81,7 +82,7 @@ def owner_of(subject: str) -> str:
 
     Everything but letters, digits and `_.-~` is percent-encoded, so that no subject can write another's key.
     """
-    return f"user-{quote(subject, safe='')}"
+    return f"{_OWN}{quote(subject, safe='')}"
 
 
 def readable_by(subject: str) -> tuple[str, str]:
@@ -95,7 +96,7 @@ def new_document_id() -> str:
 
 
 def is_document_id(text: str) -> bool:
-    """Could `text` be the id of a document?"""
+    """Could `text` be the id of a document: one made here, or one that an operator gave a file in the bucket?"""
     return _ID.fullmatch(text) is not None
 
 
@@ -147,8 +148,9 @@ def document_key(owner: str, document_id: str, name: str) -> str:
 def parse_key(key: str) -> Location | None:
     """Whose document a bucket key is a file of; None when it is no document's."""
     match key.split("/"):
-        case [prefix, owner, document_id, filename] if prefix == _PREFIX and owner and document_id and filename:
-            return Location(owner, document_id, filename)
+        case [prefix, owner, document_id, filename] if prefix == _PREFIX and is_document_id(document_id) and filename:
+            if owner == SHARED or owner.startswith(_OWN):
+                return Location(owner, document_id, filename)
     return None
 
 

@@ -79,14 +79,17 @@ class Library:
         record = self._new(reader, name, size, shared=shared)
         return record, self._form(record)
 
-    def replace_text(self, reader: Reader, document_id: str, name: str, text: str) -> Document:
-        """Put a text in a document's place; nothing of the old one is retrieved from now on. Raises also NotFound."""
+    def replace_text(self, reader: Reader, document_id: str, name: str | None, text: str) -> Document:
+        """Put a text in a document's place; nothing of the old one is retrieved from now on.
+
+        Without a name it keeps its own. Raises as `add_text`, and NotFound.
+        """
         content = _content(text)
         record = self._replace(reader, document_id, name, len(content), keep_version=False)
         self.files.write(record.key, content, _media_type(record))
         return record
 
-    def replace_upload(self, reader: Reader, document_id: str, name: str, size: int) -> tuple[Document, Upload]:
+    def replace_upload(self, reader: Reader, document_id: str, name: str | None, size: int) -> tuple[Document, Upload]:
         """The form to upload a document's replacement with; the old one stays until the new file is there."""
         check_size(size)
         record = self._replace(reader, document_id, name, size, keep_version=True)
@@ -112,9 +115,11 @@ class Library:
         )
         return self.records.put_new(record, unless_used_within_seconds=UPLOAD_GRACE_SECONDS)
 
-    def _replace(self, reader: Reader, document_id: str, name: str, size: int, *, keep_version: bool) -> Document:
+    def _replace(
+        self, reader: Reader, document_id: str, name: str | None, size: int, *, keep_version: bool
+    ) -> Document:
         record = self._writable(reader, document_id)
-        shown = display_name(name)
+        shown = display_name(record.name if name is None else name)
         key = document_key(record.owner, record.document_id, shown)
         new = self.records.replace(replace(record, name=shown, key=key, size=size), keep_version=keep_version)
         if new is None:

@@ -83,4 +83,5 @@ class Retrieval:
 
 def _beginning(text: str, size: int) -> str:
     """As much of `text` as fits in `size` bytes of UTF-8."""
-    return text.encode()[:size].decode(errors="ignore")
+    # What is no character (half a surrogate pair, from a caller's JSON) cannot be asked for.
+    return text.encode(errors="ignore")[:size].decode(errors="ignore")

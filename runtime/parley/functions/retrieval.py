@@ -1,0 +1,121 @@
+"""POST /rag/query, and the same for other functions by direct invocation."""
+
+from functools import cache
+from typing import Annotated, Any
+
+import msgspec
+
+from parley.errors import KnowledgeUnavailable, ParleyError, StoreUnavailable, ValidationFailed
+from parley.functions.http import HttpApi, Request
+from parley.functions.knowledge_parts import KnowledgeSettings, embedder, knowledge_table, vector_index
+from parley.functions.telemetry import instrument, logger
+from parley.knowledge.passages import Passage
+from parley.knowledge.retrieval import MAX_TOP_K, Retrieval
+
+api = HttpApi()
+
+EMBEDDING_ATTEMPTS = 3
+"""A user waits: with 3 s a try, and the SDK's backoff between, the end comes before HTTP's own."""
+
+QUERY_LENGTH = 32_000
+"""Characters of a query: as many as a chat message has."""
+
+type TopK = Annotated[int, msgspec.Meta(ge=1, le=MAX_TOP_K, description="How many passages at most.")]
+
+
+class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A question to the documents that the caller may read."""
+
+    query: Annotated[str, msgspec.Meta(min_length=1, max_length=QUERY_LENGTH)]
+    top_k: TopK = 5
+
+
+class DirectQuery(Query, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The same from another function, which has verified the subject."""
+
+    subject: Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class PassageView(msgspec.Struct, frozen=True, kw_only=True):
+    """A passage of a document: `score` is its cosine similarity to the query, `owner` whose document it is."""
+
+    document_id: str
+    document: str
+    heading: str
+    page: int | None
+    text: str
+    score: float
+    owner: str
+
+    @classmethod
+    def of(cls, passage: Passage) -> "PassageView":
+        """The view of a passage."""
+        return msgspec.convert(passage, cls, from_attributes=True)
+
+
+class QueryResponse(msgspec.Struct, frozen=True, kw_only=True):
+    """Passages, best first; none when nothing in the documents comes near."""
+
+    passages: tuple[PassageView, ...]
+
+
+@cache
+def retrieval() -> Retrieval:
+    """This process's retrieval."""
+    settings = KnowledgeSettings.load()
+    return Retrieval(
+        embedder=embedder(settings, attempts=EMBEDDING_ATTEMPTS),
+        index=vector_index(settings),
+        records=knowledge_table(settings),
+        minimum_score=settings.minimum_score,
+    )
+
+
+@api.route(
+    "POST",
+    "/rag/query",
+    summary="Find passages in your documents and the shared ones",
+    request=Query,
+    response=QueryResponse,
+    errors=("knowledge_unavailable",),
+)
+def query(request: Request[Query]) -> QueryResponse:
+    """Passages for the caller."""
+    return _answer(request.caller.subject, request.body)
+
+
+def _answer(subject: str, asked: Query) -> QueryResponse:
+    if not asked.query.strip():
+        raise ValidationFailed("`query` is empty.")
+    try:
+        found = retrieval().passages(subject, asked.query, top_k=asked.top_k)
+    except StoreUnavailable as error:
+        # Which of its parts does not answer is no matter to who asks.
+        raise KnowledgeUnavailable from error
+    logger.info("Retrieved", passages=len(found), best_score=round(found[0].score, 3) if found else None)
+    return QueryResponse(passages=tuple(map(PassageView.of, found)))
+
+
+def _direct(event: Any, context: Any) -> Any:
+    try:
+        asked = msgspec.convert(event, DirectQuery)
+        return msgspec.to_builtins(_answer(asked.subject, asked))
+    except msgspec.ValidationError as error:
+        return _error(ValidationFailed(f"{error}."), context)
+    except ParleyError as error:
+        return _error(error, context)
+
+
+def _error(error: ParleyError, context: Any) -> Any:
+    logger.info("Refused", error_code=error.code)
+    return {"error": {"code": error.code, "message": error.message, "request_id": context.aws_request_id}}
+
+
+_http_handler = api.handler()
+_direct_handler = instrument(_direct)
+
+
+def handler(event: Any, context: Any) -> Any:
+    """The Lambda entry point: an HTTP API's event, or `{subject, query, top_k}` from a function that may invoke it."""
+    is_http = isinstance(event, dict) and "requestContext" in event
+    return (_http_handler if is_http else _direct_handler)(event, context)
