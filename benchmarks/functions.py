@@ -1,15 +1,13 @@
 """The deployed functions as a benchmark runs them: their package, their environment, one event each."""
 
 import json
-import os
 import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.instant_aws import KEY_ARN
-from benchmarks.samples import run
+from benchmarks.samples import cdk_synth
 
 MODELS = json.dumps(
     {
@@ -80,8 +78,6 @@ FIRST_REQUESTS: dict[str, dict[str, Any]] = {
 }
 """The first request of each HTTP function."""
 
-LOCAL = json.dumps({"env": "local"})
-
 
 @dataclass(frozen=True)
 class Package:
@@ -94,7 +90,7 @@ class Package:
 def core_package(scratch: Path) -> Package:
     """The package of the chat function, built by synthesizing the local environment into `scratch`."""
     assembly = scratch / "cdk.out"
-    run([sys.executable, "app.py"], environment=os.environ | {"CDK_OUTDIR": str(assembly), "CDK_CONTEXT_JSON": LOCAL})
+    cdk_synth(assembly, "-c", "env=local")
     template = json.loads((assembly / "Parley-local-Assistant.template.json").read_text())
     [key] = {
         resource["Properties"]["Code"]["S3Key"]

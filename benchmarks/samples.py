@@ -61,6 +61,14 @@ def deployed_environment(aws_url: str, package: Path) -> dict[str, str]:
     }
 
 
+def cdk_synth(output: Path, *options: str, folder: Path = PROJECT) -> float:
+    """Seconds that the CDK CLI takes to synthesize the `app.py` of a folder into `output`."""
+    cdk = PROJECT / "node_modules" / ".bin" / "cdk"
+    command = [str(cdk), "synth", "--quiet", "--app", f"{sys.executable} app.py", "--output", str(output), *options]
+    environment = os.environ | {"JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "1"}
+    return seconds_of(command, environment=environment, folder=folder)
+
+
 def process(module: str, *arguments: str) -> list[str]:
     """The command that runs a module of `benchmarks.processes` outside the virtual environment."""
     python = str(getattr(sys, "_base_executable", sys.executable))
