@@ -27,3 +27,12 @@ def add_stacks(app: App, configuration: Configuration) -> None:
         knowledge = KnowledgeStack(app, configuration=configuration, data=data, network=network)
     assistant = AssistantStack(app, configuration=configuration, account=account, data=data, knowledge=knowledge)
     MonitoringStack(app, configuration=configuration, data=data, assistant=assistant, knowledge=knowledge)
+    if data.storage.web_bucket is not None:
+        from stacks.web import WebStack
+
+        edge = None
+        if configuration.needs_edge:
+            from stacks.edge import EdgeStack
+
+            edge = EdgeStack(app, configuration=configuration)
+        WebStack(app, configuration=configuration, bucket=data.storage.web_bucket, assistant=assistant, edge=edge)

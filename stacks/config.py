@@ -109,6 +109,7 @@ class Configuration:
     alarm_email: str | None = None
     enable_log_queries: bool = True
     protect_data: bool = False
+    empty_buckets: bool = True
     build_for: str = "lambda"
     cost_centre: str = "parley"
     models: Models = field(default_factory=Models)
@@ -165,6 +166,7 @@ _FLAGS: dict[str, Parser] = {
     "alarmEmail": optional(text(r"[^@\s]+@[^@\s]+\.[^@\s]+", "an e-mail address")),
     "enableLogQueries": boolean,
     "protectData": boolean,
+    "emptyBuckets": boolean,
     "buildFor": choice("lambda", "host"),
     "costCentre": text(r"[\w .:/=+@-]{1,256}", "a tag value of up to 256 letters, digits, spaces and . : / = + @ - _"),
     "models": _models,
@@ -178,6 +180,7 @@ _LOCAL_LIMITS: dict[str, tuple[Any, ...]] = {
     "enableDax": (False,),
     "enableWeb": (False,),
     "enableLogQueries": (False,),
+    "emptyBuckets": (False,),
     "monthlyBudgetUsd": (None,),
 }
 

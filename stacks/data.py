@@ -4,6 +4,7 @@ from aws_cdk import App, CfnOutput
 from aws_cdk import aws_ec2 as ec2
 from parley_constructs.dax import DaxCluster, DaxProps
 from parley_constructs.storage import Storage, StorageProps, TableBilling
+from parley_constructs.web import admit_distributions
 
 from stacks.config import Configuration, Sizes
 from stacks.environment_stack import EnvironmentStack
@@ -26,12 +27,15 @@ class DataStack(EnvironmentStack):
                 retention_days=configuration.retention_days,
                 point_in_time_recovery=sizes.point_in_time_recovery,
                 billing=_billing(sizes),
+                empty_buckets=configuration.empty_buckets,
                 web_bucket=configuration.enable_web,
                 audio_archive_days=configuration.sizes.audio_archive_days
                 if configuration.enable_audio_archive
                 else None,
             ),
         )
+        if self.storage.web_bucket is not None:
+            admit_distributions(self.storage.web_bucket)
         self.cache = None if network is None else self._add_cache(sizes, network)
         self._export_names()
 

@@ -18,7 +18,6 @@ class EnvironmentStack(Stack):
         configuration: Configuration,
         description: str,
         region: str | None = None,
-        cross_region_references: bool = False,
     ) -> None:
         """Create the stack in the environment's account and region, or in `region`."""
         tags = {
@@ -32,7 +31,6 @@ class EnvironmentStack(Stack):
             env=Environment(account=configuration.account, region=region or configuration.region),
             description=description,
             termination_protection=configuration.protect_data,
-            cross_region_references=cross_region_references,
             tags=tags,
         )
         # The stack's own tags reach the resources through CloudFormation; these reach the template, where a reader and

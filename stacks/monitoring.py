@@ -1,8 +1,8 @@
 """Dashboard, alarms, saved log queries and budget over the environment."""
 
 from aws_cdk import App, CfnOutput, Duration
-
 from parley_constructs.monitoring import AlarmThresholds, MonitoredQueue, Monitoring, MonitoringProps
+
 from stacks.assistant import AssistantStack
 from stacks.config import Configuration
 from stacks.data import DataStack

@@ -1,0 +1,61 @@
+"""The assistant's public address: the page and both APIs behind one CloudFront distribution."""
+
+from aws_cdk import App, CfnOutput
+from aws_cdk import aws_s3 as s3
+from parley_constructs.identity import CognitoIdentity
+from parley_constructs.web import WebDistribution, WebDistributionProps
+
+from stacks.assistant import AssistantStack
+from stacks.config import Configuration
+from stacks.edge import EdgeStack
+from stacks.environment_stack import EnvironmentStack
+from stacks.page import page
+from stacks.settings import log_retention, removal_policy
+
+
+class WebStack(EnvironmentStack):
+    """The page in a bucket, served beside `/api` and `/ws`."""
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        configuration: Configuration,
+        bucket: s3.IBucket,
+        assistant: AssistantStack,
+        edge: EdgeStack | None,
+    ) -> None:
+        """Serve the page from `bucket`, with the web ACL and certificate that `edge` has."""
+        super().__init__(app, "Web", configuration=configuration, description="Parley: page and public address")
+        web_acl = edge.web_acl if edge else None
+        certificate = edge.certificate if edge else None
+        # Cognito answers browsers at an address of its own.
+        cognito = [f"https://cognito-idp.{self.region}.{self.url_suffix}"] if configuration.auth == "cognito" else []
+        self.web = WebDistribution(
+            self,
+            "Web",
+            props=WebDistributionProps(
+                bucket=bucket,
+                voice_api=assistant.api,
+                sources=[page()],
+                config=self._page_config(configuration, assistant),
+                connect_sources=cognito,
+                domain_name=configuration.domain,
+                certificate=certificate,
+                web_acl_arn=web_acl.arn if web_acl else None,
+                log_retention=log_retention(configuration),
+                removal_policy=removal_policy(configuration),
+            ),
+        )
+        CfnOutput(self, "WebUrl", value=self.web.url)
+        CfnOutput(self, "DistributionDomainName", value=self.web.distribution.distribution_domain_name)
+
+    def _page_config(self, configuration: Configuration, assistant: AssistantStack) -> dict[str, str]:
+        config = {"auth": configuration.auth, "environment": configuration.environment}
+        if isinstance(assistant.identity, CognitoIdentity):
+            config |= {
+                "region": self.region,
+                "user_pool_id": assistant.identity.user_pool.user_pool_id,
+                "client_id": assistant.identity.client.user_pool_client_id,
+            }
+        return config
