@@ -107,6 +107,7 @@ class Configuration:
     retention_days: int = 90
     monthly_budget_usd: int | None = None
     alarm_email: str | None = None
+    enable_alarms: bool = True
     enable_log_queries: bool = True
     protect_data: bool = False
     empty_buckets: bool = True
@@ -164,6 +165,7 @@ _FLAGS: dict[str, Parser] = {
     "retentionDays": integer(1, 3_650),
     "monthlyBudgetUsd": optional(integer(1, 10_000_000)),
     "alarmEmail": optional(text(r"[^@\s]+@[^@\s]+\.[^@\s]+", "an e-mail address")),
+    "enableAlarms": boolean,
     "enableLogQueries": boolean,
     "protectData": boolean,
     "emptyBuckets": boolean,
@@ -179,6 +181,7 @@ _LOCAL_LIMITS: dict[str, tuple[Any, ...]] = {
     "previousVectorStore": (None,),
     "enableDax": (False,),
     "enableWeb": (False,),
+    "enableAlarms": (False,),
     "enableLogQueries": (False,),
     "emptyBuckets": (False,),
     "monthlyBudgetUsd": (None,),

@@ -54,6 +54,7 @@ class MonitoringStack(EnvironmentStack):
                 http_api=assistant.api.http_api,
                 websocket_api=assistant.api.websocket_api,
                 log_groups=[function.log_group for function in functions.values()],
+                alarms=configuration.enable_alarms,
                 log_queries=configuration.enable_log_queries,
                 alarm_email=configuration.alarm_email,
                 monthly_budget_usd=configuration.monthly_budget_usd,
