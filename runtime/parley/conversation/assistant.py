@@ -1,9 +1,10 @@
 """A turn: history and passages to a model, its answer to the store."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
+
+import msgspec
 
 from parley.conversation.citations import cited_passages
 from parley.conversation.deadline import Deadline
@@ -26,8 +27,7 @@ STORE_SECONDS = 3.0
 """What a model call leaves of the deadline for storing the turn and answering."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class Question(msgspec.Struct, frozen=True, kw_only=True):
     """What a caller asks. `turn_id` names the answer, so that it can be announced before it is complete."""
 
     subject: str
@@ -35,11 +35,10 @@ class Question:
     conversation_id: str | None = None
     role: ModelRole = "quick"
     request: RequestKey | None = None
-    turn_id: str = field(default_factory=lambda: new_id(datetime.now(UTC)))
+    turn_id: str = msgspec.field(default_factory=lambda: new_id(datetime.now(UTC)))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """A stored answer. `failures` are the models that failed before one answered; `replayed`: it was stored before."""
 
     conversation_id: str
@@ -60,8 +59,7 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Assistant:
+class Assistant(msgspec.Struct, frozen=True, kw_only=True):
     """Answers questions. Without a retriever, knowledge is off."""
 
     store: ConversationStore

@@ -3,8 +3,9 @@
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal, Protocol
+
+import msgspec
 
 from parley.conversation.deadline import Deadline
 from parley.conversation.errors import NoModelAnswered, TurnTimedOut
@@ -22,16 +23,14 @@ SHORTEST_CALL_SECONDS = 0.5
 """With less time than this there is no use in asking a model."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
+class Message(msgspec.Struct, frozen=True, kw_only=True):
     """One message of a prompt."""
 
     role: Literal["user", "assistant"]
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prompt:
+class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     """What a model is given: instructions, and messages that begin and end with the user's and alternate."""
 
     system: str
@@ -39,8 +38,7 @@ class Prompt:
     max_tokens: int = 2048
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Completion:
+class Completion(msgspec.Struct, frozen=True, kw_only=True):
     """What a model answered."""
 
     text: str
@@ -69,8 +67,7 @@ class LanguageModel(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class Choice(msgspec.Struct, frozen=True, kw_only=True):
     """The answer, which model gave it, and which failed before."""
 
     model_id: str
@@ -78,8 +75,7 @@ class Choice:
     failures: tuple[ModelFailure, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelChoice:
+class ModelChoice(msgspec.Struct, frozen=True, kw_only=True):
     """The models of each role, best first, behind one call."""
 
     model: LanguageModel

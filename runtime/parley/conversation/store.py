@@ -1,22 +1,21 @@
 """Where conversations are kept. Every operation is keyed by the caller's verified subject."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from parley.conversation.turns import Conversation, RequestKey, Turn
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class History:
+class History(msgspec.Struct, frozen=True, kw_only=True):
     """The latest turns of a conversation, oldest first, and how many turns it has in all."""
 
     turns: Sequence[Turn]
     turn_count: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exchange:
+class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     """A question and its answer, stored together or not at all."""
 
     question: Turn
@@ -26,8 +25,7 @@ class Exchange:
     request: RequestKey | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredAnswer:
+class StoredAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """An answer found by its request."""
 
     conversation_id: str
@@ -35,8 +33,7 @@ class StoredAnswer:
     fingerprint: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
+class Page(msgspec.Struct, frozen=True, kw_only=True):
     """Conversations, the newest first, and where the next page begins (None: this was the last)."""
 
     conversations: Sequence[Conversation]

@@ -3,9 +3,10 @@
 import hashlib
 import re
 import secrets
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
+
+import msgspec
 
 from parley.knowledge.passages import Citation
 
@@ -22,8 +23,7 @@ TITLE_LENGTH = 60
 _ID = re.compile(r"[0-9a-f]{28}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """What a turn consumed. `cost_usd` is None for a model without a known price: never silently zero."""
 
     input_tokens: int
@@ -31,8 +31,7 @@ class Usage:
     cost_usd: float | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
+class Turn(msgspec.Struct, frozen=True, kw_only=True):
     """One message of a conversation. `created_at` is ISO 8601, UTC."""
 
     turn_id: str
@@ -46,8 +45,7 @@ class Turn:
     usage: Usage | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Conversation:
+class Conversation(msgspec.Struct, frozen=True, kw_only=True):
     """A conversation without its turns. Times are ISO 8601, UTC."""
 
     conversation_id: str
@@ -57,8 +55,7 @@ class Conversation:
     turn_count: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestKey:
+class RequestKey(msgspec.Struct, frozen=True, kw_only=True):
     """What makes a retried request the same request.
 
     `key` is the caller's idempotency key. `fingerprint` stands for the request's content; it is keyed with `key`, so

@@ -6,10 +6,11 @@ import msgspec
 
 from parley.conversation.assistant import Question
 from parley.conversation.deadline import HTTP_TURN_SECONDS, Deadline
-from parley.conversation.turns import Knowledge
+from parley.conversation.turns import Knowledge, Usage
 from parley.functions.answering import Answering, ChatRole, TurnSettings, check_message, request_key
 from parley.functions.http import HttpApi, Parameter, Reply, Request
-from parley.functions.schemas import CitationView, ConversationId, MessageText, UsageView
+from parley.functions.schemas import ConversationId, MessageText
+from parley.knowledge.passages import Citation
 
 api = HttpApi()
 
@@ -31,9 +32,9 @@ class ChatResponse(msgspec.Struct, frozen=True, kw_only=True):
     conversation_id: str
     turn_id: str
     message: str
-    citations: tuple[CitationView, ...]
+    citations: tuple[Citation, ...]
     model: str
-    usage: UsageView
+    usage: Usage
     knowledge: Knowledge
 
 
@@ -93,9 +94,9 @@ def chat(request: Request[ChatRequest]) -> Reply:
             conversation_id=answer.conversation_id,
             turn_id=turn.turn_id,
             message=turn.text,
-            citations=tuple(map(CitationView.of, turn.citations)),
+            citations=turn.citations,
             model=turn.model or "",
-            usage=UsageView.of(turn.usage) if turn.usage else UsageView(input_tokens=0, output_tokens=0, cost_usd=None),
+            usage=turn.usage or Usage(input_tokens=0, output_tokens=0, cost_usd=None),
             knowledge=turn.knowledge or "off",
         ),
         headers={"Idempotent-Replayed": "true"} if answer.replayed else {},

@@ -6,10 +6,10 @@ import msgspec
 
 from parley.aws.conversation_table import ConversationTable
 from parley.conversation.errors import ConversationNotFound
-from parley.conversation.turns import is_id
+from parley.conversation.turns import Conversation, is_id
 from parley.functions.answering import conversation_table
 from parley.functions.http import HttpApi, Parameter, Reply, Request
-from parley.functions.schemas import ConversationView, TurnView
+from parley.functions.schemas import TurnView
 from parley.settings import Settings
 
 api = HttpApi()
@@ -28,11 +28,11 @@ class ConversationSettings(Settings, frozen=True, kw_only=True):
 class ConversationList(msgspec.Struct, frozen=True, kw_only=True):
     """Conversations, the newest first. `cursor` asks for the next page; null: this was the last."""
 
-    conversations: tuple[ConversationView, ...]
+    conversations: tuple[Conversation, ...]
     cursor: str | None
 
 
-class ConversationDetail(ConversationView, frozen=True, kw_only=True):
+class ConversationDetail(Conversation, frozen=True, kw_only=True):
     """A conversation with its messages, oldest first."""
 
     turns: tuple[TurnView, ...]
@@ -65,7 +65,7 @@ def list_conversations(request: Request[None]) -> ConversationList:
     """One page of the caller's conversations."""
     limit = request.query_int("limit", default=PAGE_LENGTH, minimum=1, maximum=LONGEST_PAGE)
     page = store().page(request.caller.subject, limit, request.query.get("cursor"))
-    return ConversationList(conversations=tuple(map(ConversationView.of, page.conversations)), cursor=page.cursor)
+    return ConversationList(conversations=tuple(page.conversations), cursor=page.cursor)
 
 
 @api.route(
@@ -108,9 +108,9 @@ def delete_conversation(request: Request[None]) -> None:
 
 def _detail(request: Request[None]) -> ConversationDetail:
     subject, conversation_id = request.caller.subject, _id(request)
-    view = ConversationView.of(store().conversation(subject, conversation_id))
+    conversation = store().conversation(subject, conversation_id)
     turns = tuple(map(TurnView.of, store().turns(subject, conversation_id)))
-    return ConversationDetail(**msgspec.structs.asdict(view), turns=turns)
+    return ConversationDetail(**msgspec.structs.asdict(conversation), turns=turns)
 
 
 def _id(request: Request[None]) -> str:

@@ -8,7 +8,7 @@ Errors become responses here and nowhere else.
 import base64
 import binascii
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -52,7 +52,7 @@ class ErrorResponse(msgspec.Struct, frozen=True, kw_only=True):
     error: ErrorDetail
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Request[BodyT]:
     """One request, verified and validated. Header names are in lower case."""
 
@@ -74,17 +74,15 @@ class Request[BodyT]:
         return int(text)
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """A response that is more than a body: another status, headers, or no body at all (`body=None`)."""
 
     body: Any = None
     status: int = 200
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(msgspec.Struct, frozen=True):
     """One operation as it was declared; the OpenAPI document is made from these."""
 
     method: str
@@ -101,14 +99,13 @@ class Route:
     also: Mapping[int, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(msgspec.Struct, frozen=True):
     """A query parameter or header that a route reads, for the OpenAPI document. `schema` is JSON Schema."""
 
     name: str
     location: str
     description: str
-    schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
+    schema: Mapping[str, Any] = msgspec.field(default_factory=lambda: {"type": "string"})
 
 
 class HttpApi:

@@ -14,7 +14,6 @@ from parley.conversation.deadline import Deadline
 from parley.errors import ParleyError
 from parley.functions.answering import Answering, TurnSettings, request_key
 from parley.functions.messages import Deltas, ErrorMessage, MessageDone, Outbox, TurnOrder, UsageReport
-from parley.functions.schemas import CitationView
 from parley.functions.telemetry import instrument, logger
 
 TURN_SECONDS = 50.0
@@ -95,7 +94,7 @@ def _finish(order: TurnOrder, answer: Answer, outbox: Outbox) -> None:
             request_id=order.request_id,
             conversation_id=answer.conversation_id,
             message=turn.text,
-            citations=tuple(map(CitationView.of, turn.citations)),
+            citations=turn.citations,
             model=turn.model or "",
             knowledge=turn.knowledge or "off",
         )
