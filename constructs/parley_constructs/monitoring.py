@@ -54,6 +54,8 @@ class MonitoringProps:
         http_api, websocket_api: the APIs to watch.
         log_groups: what the saved queries search.
         log_queries: whether to save queries.
+        alarms: whether to make alarms; without them there is still the dashboard, and the topic. A sandbox whose
+            CloudWatch knows no metric math cannot take them.
         alarm_email: who hears of alarms and of the budget; the address is asked to confirm.
         monthly_budget_usd: spending at which to warn: at 80 % of it, at all of it, and when the forecast passes it.
         budget_tags: count only what carries these tags (they must be activated as cost allocation tags); all of the
@@ -70,6 +72,7 @@ class MonitoringProps:
     websocket_api: apigatewayv2.IWebSocketApi | None = None
     log_groups: Sequence[logs.ILogGroup] = ()
     log_queries: bool = True
+    alarms: bool = True
     alarm_email: str | None = None
     monthly_budget_usd: float | None = None
     budget_tags: Mapping[str, str] = field(default_factory=dict)
@@ -172,50 +175,50 @@ class Monitoring(Construct):
                 api=props.http_api,
                 human_readable_name="HTTP API",
                 alarm_friendly_name="HttpApi",
-                add5xx_rate_alarm={
-                    "Warning": monitoring.ErrorRateThreshold(
-                        max_error_rate=thresholds.error_percent, datapoints_to_alarm=2, evaluation_periods=3
-                    )
-                },
-                add_latency_p99_alarm={
-                    "Warning": monitoring.LatencyThreshold(
+                add5xx_rate_alarm=self._alarm(_error_rate(thresholds)),
+                add_latency_p99_alarm=self._alarm(
+                    monitoring.LatencyThreshold(
                         max_latency=thresholds.http_latency, datapoints_to_alarm=3, evaluation_periods=5
                     )
-                },
+                ),
             )
         if props.websocket_api:
-            self.facade.monitor_custom(
-                human_readable_name="WebSocket API",
-                alarm_friendly_name="WebSocketApi",
-                metric_groups=[
-                    monitoring.CustomMetricGroup(
-                        title="Connections and messages",
-                        metrics=[
-                            _websocket_metric(props.websocket_api, "ConnectCount"),
-                            _websocket_metric(props.websocket_api, "MessageCount"),
-                        ],
-                    ),
-                    monitoring.CustomMetricGroup(
-                        title="Errors",
-                        metrics=[
-                            _websocket_metric(props.websocket_api, "ClientError"),
-                            _websocket_metric(props.websocket_api, "ExecutionError"),
-                            monitoring.CustomMetricWithAlarm(
-                                metric=_websocket_metric(props.websocket_api, "IntegrationError"),
-                                alarm_friendly_name="IntegrationErrors",
-                                add_alarm={
-                                    "Warning": monitoring.CustomThreshold(
-                                        threshold=10,
-                                        comparison_operator=(cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD),
-                                        datapoints_to_alarm=2,
-                                        evaluation_periods=3,
-                                    )
-                                },
-                            ),
-                        ],
-                    ),
-                ],
+            self._watch_websocket_api(props.websocket_api)
+
+    def _watch_websocket_api(self, api: apigatewayv2.IWebSocketApi) -> None:
+        integration_errors: cloudwatch.Metric | monitoring.CustomMetricWithAlarm
+        integration_errors = _websocket_metric(api, "IntegrationError")
+        if self._props.alarms:
+            integration_errors = monitoring.CustomMetricWithAlarm(
+                metric=integration_errors,
+                alarm_friendly_name="IntegrationErrors",
+                add_alarm={
+                    "Warning": monitoring.CustomThreshold(
+                        threshold=10,
+                        comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
+                        datapoints_to_alarm=2,
+                        evaluation_periods=3,
+                    )
+                },
             )
+        self.facade.monitor_custom(
+            human_readable_name="WebSocket API",
+            alarm_friendly_name="WebSocketApi",
+            metric_groups=[
+                monitoring.CustomMetricGroup(
+                    title="Connections and messages",
+                    metrics=[_websocket_metric(api, "ConnectCount"), _websocket_metric(api, "MessageCount")],
+                ),
+                monitoring.CustomMetricGroup(
+                    title="Errors",
+                    metrics=[
+                        _websocket_metric(api, "ClientError"),
+                        _websocket_metric(api, "ExecutionError"),
+                        integration_errors,
+                    ],
+                ),
+            ],
+        )
 
     def _watch_functions(self) -> None:
         if self._props.functions:
@@ -225,17 +228,12 @@ class Monitoring(Construct):
                 lambda_function=function,
                 human_readable_name=name,
                 alarm_friendly_name=name,
-                add_fault_rate_alarm={
-                    "Warning": monitoring.ErrorRateThreshold(
-                        max_error_rate=self._props.thresholds.error_percent,
-                        datapoints_to_alarm=2,
-                        evaluation_periods=3,
-                    )
-                },
-                add_throttles_count_alarm={"Warning": monitoring.ErrorCountThreshold(max_error_count=0)},
+                add_fault_rate_alarm=self._alarm(_error_rate(self._props.thresholds)),
+                add_throttles_count_alarm=self._alarm(monitoring.ErrorCountThreshold(max_error_count=0)),
             )
 
     def _watch_tables(self) -> None:
+        throttled = self._alarm(monitoring.ThrottledEventsThreshold(max_throttled_events_threshold=0))
         if self._props.tables:
             self.facade.add_large_header("Tables")
         for name, table in self._props.tables.items():
@@ -243,16 +241,12 @@ class Monitoring(Construct):
                 table=table,
                 human_readable_name=name,
                 alarm_friendly_name=name,
-                add_read_throttled_events_count_alarm={
-                    "Warning": monitoring.ThrottledEventsThreshold(max_throttled_events_threshold=0)
-                },
-                add_write_throttled_events_count_alarm={
-                    "Warning": monitoring.ThrottledEventsThreshold(max_throttled_events_threshold=0)
-                },
-                add_system_error_count_alarm={"Warning": monitoring.ErrorCountThreshold(max_error_count=0)},
+                add_read_throttled_events_count_alarm=throttled,
+                add_write_throttled_events_count_alarm=throttled,
             )
 
     def _watch_queues(self) -> None:
+        age = self._props.thresholds.queue_age.to_seconds()
         if self._props.queues:
             self.facade.add_large_header("Queues")
         for name, monitored in self._props.queues.items():
@@ -261,15 +255,14 @@ class Monitoring(Construct):
                 dead_letter_queue=monitored.dead_letter_queue,
                 human_readable_name=name,
                 alarm_friendly_name=name,
-                add_queue_max_message_age_alarm={
-                    "Warning": monitoring.MaxMessageAgeThreshold(
-                        max_age_in_seconds=self._props.thresholds.queue_age.to_seconds()
-                    )
-                },
-                add_dead_letter_queue_max_size_alarm={
-                    "Warning": monitoring.MaxMessageCountThreshold(max_message_count=0)
-                },
+                add_queue_max_message_age_alarm=self._alarm(monitoring.MaxMessageAgeThreshold(max_age_in_seconds=age)),
+                add_dead_letter_queue_max_size_alarm=self._alarm(
+                    monitoring.MaxMessageCountThreshold(max_message_count=0)
+                ),
             )
+
+    def _alarm[Threshold](self, threshold: Threshold) -> dict[str, Threshold] | None:
+        return {"Warning": threshold} if self._props.alarms else None
 
     def _save_log_queries(self) -> None:
         queries = {
@@ -329,6 +322,13 @@ class Monitoring(Construct):
         )
         # Budgets checks that it may publish when it is made.
         budget.node.add_dependency(self.topic)
+
+
+def _error_rate(thresholds: AlarmThresholds) -> monitoring.ErrorRateThreshold:
+    # The rate is the average of a metric that is 1 for a failure and 0 otherwise: a fraction.
+    return monitoring.ErrorRateThreshold(
+        max_error_rate=thresholds.error_percent / 100, datapoints_to_alarm=2, evaluation_periods=3
+    )
 
 
 def _websocket_metric(api: apigatewayv2.IWebSocketApi, name: str) -> cloudwatch.Metric:

@@ -109,7 +109,7 @@ def python_package(
 def packaging_error_in(error: Exception) -> PackagingError | None:
     """The packaging error that jsii wrapped into `error`, if that is what it is."""
     _, found, reason = str(error).partition(_FAILED)
-    return PackagingError(f"{_FAILED}{reason.strip()}") if found else None
+    return PackagingError(f"{_FAILED}{reason.rstrip()}") if found else None
 
 
 def host_architecture() -> lambda_.Architecture:
