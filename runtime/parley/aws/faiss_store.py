@@ -33,7 +33,7 @@ _LOAD_ATTEMPTS = 5
 class _View:
     """What searches see: replaced as a whole, so that a search never meets half a refresh."""
 
-    generation: int
+    manifest: Manifest | None
     segments: Mapping[str, Segment]
     live: Mapping[str, np.ndarray]
     """Rows that count, by segment; a segment without an entry has only such rows."""
@@ -48,21 +48,21 @@ class FaissStore:
         self._prefix = prefix
         self._manifest = ManifestFile(client, bucket, f"{prefix}manifest.json")
         self._lock = threading.Lock()
-        self._view = _View(-1, {}, {})
+        self._view = _View(None, {}, {})
 
     def prepare(self) -> None:
         """See VectorIndex: load the segments that the manifest newly names; one conditional read while none are."""
         with self._lock:
             for _ in range(_LOAD_ATTEMPTS):
                 manifest = self._manifest.read()
-                if manifest.generation == self._view.generation:
+                if manifest is self._view.manifest:
                     return
                 known = {entry.id: self._view.segments.get(entry.id) for entry in manifest.segments}
                 loaded = self._load([entry for entry in manifest.segments if known[entry.id] is None])
                 if loaded is None:
                     continue  # A merge took a segment away since the manifest was read.
                 segments = {id_: segment for id_, segment in {**known, **loaded}.items() if segment is not None}
-                self._view = _View(manifest.generation, segments, live_rows(segments, manifest.removals))
+                self._view = _View(manifest, segments, live_rows(segments, manifest.removals))
                 return
         raise StoreUnavailable
 
