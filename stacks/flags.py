@@ -46,7 +46,7 @@ def refuse_unknown(kind: str, names: Iterable[str], known: Iterable[str]) -> Non
     for name in names:
         if name not in allowed:
             raise ConfigurationError(
-                f'There is no {kind} "{name}"{nearest(name, allowed)}; allowed are {quoted(allowed)}.'
+                f"There is no {kind} {given(name)}{nearest(name, allowed)}; allowed are {quoted(allowed)}."
             )
 
 

@@ -1,0 +1,208 @@
+"""What every environment is made of, synthesized offline and without credentials."""
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+
+import pytest
+from conftest import ROOT, Synth
+
+ENVIRONMENTS = ("local", "dev", "staging", "prod")
+STACKS = {
+    "local": {"Data", "Knowledge", "Assistant", "Monitoring"},
+    "dev": {"Data", "Knowledge", "Assistant", "Monitoring", "Web"},
+    "staging": {"Data", "Knowledge", "Assistant", "Monitoring", "Web", "Edge"},
+    "prod": {"Data", "Network", "Knowledge", "Assistant", "Monitoring", "Web", "Edge"},
+}
+FUNCTIONS = {
+    "Health": "health",
+    "Chat": "chat",
+    "Conversations": "conversations",
+    "Tickets": "tickets",
+    "Documents": "documents",
+    "TicketAuthorizer": "ticket_authorizer",
+    "WebSocket": "websocket",
+    "Turn": "turn",
+}
+
+
+@pytest.mark.parametrize("env", ENVIRONMENTS)
+def test_environment_has_its_stacks_and_the_account_s(synth: Synth, env: str) -> None:
+    assert set(synth(env).templates) == {f"Parley-{env}-{part}" for part in STACKS[env]} | {"Parley-Account"}
+
+
+@pytest.mark.parametrize("env", ENVIRONMENTS)
+def test_nothing_is_found_that_nobody_acknowledged(synth: Synth, env: str) -> None:
+    assert [finding for finding in synth(env).findings if finding["severity"] != "warning"] == []
+
+
+@pytest.mark.parametrize("env", ENVIRONMENTS)
+def test_synth_asks_for_nothing_that_only_aws_knows(synth: Synth, env: str) -> None:
+    assert synth(env).manifest.get("missing", []) == []
+
+
+@pytest.mark.parametrize("env", ENVIRONMENTS)
+def test_every_taggable_resource_carries_the_three_tags(synth: Synth, env: str) -> None:
+    for name, resource in synth(env).resources("AWS::DynamoDB::Table", "AWS::Lambda::Function", "AWS::S3::Bucket"):
+        if "/Custom" in name:
+            # CDK's own helpers take no tags in the template; the stack's tags reach them.
+            continue
+        tags = {tag["Key"]: tag["Value"] for tag in resource["Properties"]["Tags"]}
+        assert tags.get("application") == "parley", name
+        assert tags.get("environment") == env, name
+        assert tags.get("cost-centre") == "parley", name
+
+
+@pytest.mark.parametrize("env", ENVIRONMENTS)
+def test_stacks_carry_tags_too(synth: Synth, env: str) -> None:
+    for name, artifact in synth(env).manifest["artifacts"].items():
+        if artifact["type"] == "aws:cloudformation:stack":
+            assert set(artifact["properties"]["tags"]) == {"application", "environment", "cost-centre"}, name
+
+
+def test_only_prod_is_protected_and_retained(synth: Synth) -> None:
+    for env in ENVIRONMENTS:
+        protected = {
+            name
+            for name, artifact in synth(env).manifest["artifacts"].items()
+            if artifact.get("properties", {}).get("terminationProtection")
+        }
+        assert protected == ({f"Parley-prod-{part}" for part in STACKS["prod"]} if env == "prod" else set())
+        stateful = synth(env).resources("AWS::DynamoDB::Table", "AWS::S3::Bucket", "AWS::KMS::Key", part="Data")
+        assert {resource["DeletionPolicy"] for _, resource in stateful} == {"Retain" if env == "prod" else "Delete"}
+
+
+def test_tables_are_billed_as_the_environment_says(synth: Synth) -> None:
+    for env, mode in {"local": "PAY_PER_REQUEST", "dev": "PAY_PER_REQUEST", "prod": None}.items():
+        tables = list(synth(env).resources("AWS::DynamoDB::Table", part="Data"))
+        assert len(tables) == 7
+        assert {table["Properties"].get("BillingMode") for _, table in tables} == {mode}
+
+
+def test_plain_passwords_sign_in_nowhere_but_in_the_sandbox(synth: Synth) -> None:
+    flows = {
+        env: set(client["Properties"]["ExplicitAuthFlows"])
+        for env in ENVIRONMENTS
+        for _, client in synth(env).resources("AWS::Cognito::UserPoolClient")
+    }
+
+    assert "ALLOW_USER_PASSWORD_AUTH" in flows.pop("local")
+    assert set(flows) == {"dev", "staging", "prod"}
+    for env, allowed in flows.items():
+        assert "ALLOW_USER_SRP_AUTH" in allowed, env
+        assert not allowed & {"ALLOW_USER_PASSWORD_AUTH", "ALLOW_ADMIN_USER_PASSWORD_AUTH"}, env
+
+
+def test_assistant_has_the_documented_routes(synth: Synth) -> None:
+    keys = {route["Properties"]["RouteKey"] for _, route in synth("dev").resources("AWS::ApiGatewayV2::Route")}
+
+    assert keys == {
+        "GET /health",
+        "POST /chat",
+        "GET /conversations",
+        "GET /conversations/{id}",
+        "DELETE /conversations/{id}",
+        "GET /conversations/{id}/export",
+        "POST /tickets",
+        "POST /rag/query",
+        "GET /knowledge/documents",
+        "POST /knowledge/documents",
+        "GET /knowledge/documents/{id}",
+        "PUT /knowledge/documents/{id}",
+        "DELETE /knowledge/documents/{id}",
+        "$connect",
+        "$disconnect",
+        "$default",
+        "session.start",
+        "session.end",
+        "text",
+        "ping",
+        "audio",
+    }
+
+
+def test_only_health_answers_without_authorization(synth: Synth) -> None:
+    public = {
+        route["Properties"]["RouteKey"]
+        for _, route in synth("dev").resources("AWS::ApiGatewayV2::Route")
+        if route["Properties"].get("AuthorizationType", "NONE") == "NONE"
+    }
+
+    # A connection is authorized once, by $connect; its messages belong to it.
+    assert public == {"GET /health", "$disconnect", "$default", "session.start", "session.end", "text", "ping", "audio"}
+
+
+def test_functions_run_the_handler_of_their_module(synth: Synth) -> None:
+    functions = {
+        name.split("/")[1].rstrip("0123456789ABCDEF"): resource["Properties"]
+        for name, resource in synth("dev").resources("AWS::Lambda::Function", part="Assistant")
+    }
+
+    assert {properties["Handler"] for properties in functions.values()} == {
+        f"parley.functions.{module}.handler" for module in FUNCTIONS.values()
+    }
+    for name, properties in functions.items():
+        assert properties["Runtime"] == "python3.13", name
+        assert properties["Architectures"] == ["arm64"], name
+        assert properties["TracingConfig"] == {"Mode": "Active"}, name
+
+
+def _variables(synth: Synth, module: str, **flags: object) -> Mapping[str, object]:
+    [properties] = [
+        resource["Properties"]
+        for _, resource in synth("dev", **flags).resources("AWS::Lambda::Function")
+        if resource["Properties"].get("Handler") == f"parley.functions.{module}.handler"
+    ]
+    variables: dict[str, object] = properties["Environment"]["Variables"]
+    return {name: value for name, value in variables.items() if not name.startswith("POWERTOOLS_")}
+
+
+@pytest.mark.parametrize(
+    ("module", "names"),
+    [
+        ("health", "CONVERSATIONS_TABLE RETRIEVAL_FUNCTION"),
+        (
+            "chat",
+            "CONVERSATIONS_TABLE IDEMPOTENCY_TABLE CONTENT_KEY_ARN MODELS RETENTION_DAYS RETRIEVAL_FUNCTION",
+        ),
+        ("conversations", "CONVERSATIONS_TABLE CONTENT_KEY_ARN"),
+        ("tickets", "CREDENTIALS_TABLE SESSIONS_TABLE WEBSOCKET_URL RETENTION_DAYS"),
+        ("documents", "KNOWLEDGE_TABLE DOCUMENTS_BUCKET"),
+        ("ticket_authorizer", "CREDENTIALS_TABLE"),
+        (
+            "websocket",
+            "SESSIONS_TABLE CONNECTIONS_TABLE TURN_FUNCTION WEBSOCKET_CALLBACK_URL RETENTION_DAYS",
+        ),
+        (
+            "turn",
+            "CONVERSATIONS_TABLE IDEMPOTENCY_TABLE CONTENT_KEY_ARN MODELS RETENTION_DAYS RETRIEVAL_FUNCTION "
+            "CONNECTIONS_TABLE WEBSOCKET_CALLBACK_URL",
+        ),
+    ],
+)
+def test_function_is_told_what_it_needs(synth: Synth, module: str, names: str) -> None:
+    assert set(_variables(synth, module)) == set(names.split())
+
+
+def test_models_reach_the_runtime_as_json_by_role(synth: Synth) -> None:
+    models = json.loads(str(_variables(synth, "chat")["MODELS"]))
+
+    assert set(models) == {"quick", "reasoning", "summary"}
+    assert models["quick"][0] == "global.amazon.nova-2-lite-v1:0"
+
+
+def test_bad_configuration_ends_cdk_synth_in_its_sentence_alone(tmp_path: object) -> None:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    result = subprocess.run(
+        [ROOT / "node_modules/.bin/cdk", "synth", "-q", "-c", "env=dev", "-c", "enableDacks=true", "-o", str(tmp_path)],
+        cwd=ROOT,
+        env=clean,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert result.returncode == 1
+    assert 'There is no flag "enableDacks" (did you mean "enableDax"?); allowed are' in result.stderr
+    assert "Traceback" not in result.stderr
