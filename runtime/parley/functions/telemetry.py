@@ -1,5 +1,7 @@
 """Logs, metrics and traces of every function. None of them ever holds the content of a message."""
 
+import functools
+import gc
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -22,4 +24,20 @@ def instrument(handler: Handler, *, correlation_id_path: str | None = None) -> H
     tracer = Tracer(patch_modules=["botocore"])
     traced = tracer.capture_lambda_handler(handler, capture_response=False, capture_error=False)
     measured = metrics.log_metrics(traced, capture_cold_start_metric=True)
-    return logger.inject_lambda_context(measured, correlation_id_path=correlation_id_path, clear_state=True)
+    logged = logger.inject_lambda_context(measured, correlation_id_path=correlation_id_path, clear_state=True)
+
+    @functools.wraps(handler)
+    def entry(event: Any, context: Any) -> Any:
+        try:
+            return logged(event, context)
+        finally:
+            _collect_garbage_from_now_on()
+
+    return entry
+
+
+def _collect_garbage_from_now_on() -> None:
+    if not gc.isenabled():
+        # What start-up made stays: no collection needs to look at it again.
+        gc.freeze()
+        gc.enable()
