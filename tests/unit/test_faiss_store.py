@@ -253,7 +253,25 @@ def test_a_failed_merge_does_not_fail_the_write(s3: Any, monkeypatch: pytest.Mon
     assert len(everything(store(s3))) == faiss_manifest.TIER_SEGMENTS
 
 
+class OneCallAtATime:
+    """S3's promise that each call is atomic, which moto does not keep among threads."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._lock = threading.Lock()
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+
+        def call(**arguments: Any) -> Any:
+            with self._lock:
+                return method(**arguments)
+
+        return call
+
+
 def test_concurrent_writers_never_lose_each_others_chunks(s3: Any) -> None:
+    s3 = OneCallAtATime(s3)
     wanted, removed = set[ChunkId](), set[ChunkId]()
     failures: list[BaseException] = []
 

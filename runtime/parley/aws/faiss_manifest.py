@@ -124,7 +124,10 @@ class ManifestFile:
         self._manifest = Manifest()
 
     def read(self) -> Manifest:
-        """The manifest as it is now; an empty one where there is none. Unchanged, it is the same object, and costs no transfer."""
+        """The manifest as it is now; an empty one where there is none.
+
+        While it is unchanged it is the same object, and costs no transfer.
+        """
         condition: dict[str, Any] = {"IfNoneMatch": self._etag} if self._etag else {}
         with store_errors():
             try:

@@ -99,7 +99,8 @@ def _answer(subject: str, asked: Query) -> QueryResponse:
 def _direct(event: Any, context: Any) -> Any:
     try:
         asked = msgspec.convert(event, DirectQuery)
-        return msgspec.to_builtins(_answer(asked.subject, asked))
+        # Lambda's own encoder takes plain values only.
+        return {"passages": [msgspec.to_builtins(view) for view in _answer(asked.subject, asked).passages]}
     except msgspec.ValidationError as error:
         return _error(ValidationFailed(f"{error}."), context)
     except ParleyError as error:

@@ -1,0 +1,450 @@
+"""The three knowledge functions through their entry points, over moto's S3 and DynamoDB."""
+
+import importlib
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError, ReadTimeoutError
+from moto import mock_aws
+from parley.aws import clients
+from parley.knowledge.documents import MAX_DOCUMENT_BYTES, MAX_INLINE_BYTES
+from parley.settings import SettingsError
+
+from tests.unit.knowledge_doubles import bag_of_words
+
+TABLE, BUCKET = "knowledge", "documents-bucket"
+ADA, BOB, CURATOR = "ada-0001", "bob-0002", "carol-0003"
+
+
+@dataclass
+class Context:
+    function_name: str = "function"
+    memory_limit_in_mb: int = 512
+    invoked_function_arn: str = "arn:aws:lambda:us-east-1:000000000000:function:function"
+    aws_request_id: str = "request-1"
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 20_000
+
+
+class Titan:
+    """Answers InvokeModel as Titan Text Embeddings V2 does, or fails as told."""
+
+    def __init__(self) -> None:
+        self.failure: Exception | None = None
+        self.dimensions: int | None = None
+
+    def invoke_model(self, *, modelId: str, body: str, contentType: str, accept: str) -> dict[str, Any]:
+        if self.failure is not None:
+            raise self.failure
+        request = json.loads(body)
+        assert request["normalize"] is True
+        vector = bag_of_words(request["inputText"], self.dimensions or request["dimensions"])
+        return {"body": io.BytesIO(json.dumps({"embedding": vector, "inputTextTokenCount": 3}).encode())}
+
+
+def client_error(code: str, status: int) -> ClientError:
+    return ClientError({"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}, "InvokeModel")  # type: ignore[typeddict-item]  # botocore fills the rest
+
+
+@dataclass
+class Cloud:
+    s3: Any
+    dynamodb: Any
+    titan: Titan
+    documents: ModuleType
+    ingestion: ModuleType
+    retrieval: ModuleType
+
+    def http(
+        self, method: str, path: str, body: Any = None, *, subject: str = ADA, query: dict[str, str] | None = None
+    ) -> tuple[int, Any]:
+        """One request through the HTTP API, as `subject`."""
+        claims = {"sub": subject, "cognito:groups": "[curators]" if subject == CURATOR else ""}
+        event = {
+            "version": "2.0",
+            "rawPath": path,
+            "headers": {"content-type": "application/json"},
+            "queryStringParameters": query or {},
+            "requestContext": {
+                "requestId": "request-1",
+                "stage": "$default",
+                "http": {"method": method, "path": path},
+                "authorizer": {"jwt": {"claims": claims}},
+            },
+            "body": body if isinstance(body, str) or body is None else json.dumps(body),
+            "isBase64Encoded": False,
+        }
+        function = self.retrieval if path.startswith("/rag") else self.documents
+        response = function.handler(event, Context())
+        return response["statusCode"], json.loads(response["body"]) if response.get("body") else None
+
+    def deliver(self, *events: Any) -> list[str]:
+        """Events through the queue; returns the ids of the messages that failed."""
+        records = [
+            {
+                "messageId": f"m{number}",
+                "body": event if isinstance(event, str) else json.dumps(event),
+                "eventSource": "aws:sqs",
+            }
+            for number, event in enumerate(events)
+        ]
+        response = self.ingestion.handler({"Records": records}, Context())
+        return [failure["itemIdentifier"] for failure in response["batchItemFailures"]]
+
+    def settle(self) -> list[str]:
+        """The events that the bucket would send: one for every file, and for every record's key without one."""
+        keys = {item["Key"] for item in self.s3.list_objects_v2(Bucket=BUCKET, Prefix="documents/").get("Contents", [])}
+        keys |= {item["key"]["S"] for item in self.dynamodb.scan(TableName=TABLE)["Items"] if "key" in item}
+        return self.deliver(*(bucket_event(key) for key in sorted(keys)))
+
+    def add(self, name: str, text: str, *, subject: str = ADA, shared: bool = False) -> str:
+        status, document = self.http(
+            "POST", "/knowledge/documents", {"name": name, "text": text, "shared": shared}, subject=subject
+        )
+        assert status == 201, document
+        id_: str = document["document_id"]
+        return id_
+
+    def ask(self, question: str, *, subject: str = ADA, top_k: int = 5) -> list[Any]:
+        status, answer = self.http("POST", "/rag/query", {"query": question, "top_k": top_k}, subject=subject)
+        assert status == 200, answer
+        passages: list[Any] = answer["passages"]
+        return passages
+
+
+def bucket_event(key: str, kind: str = "Object Created") -> dict[str, Any]:
+    return {"source": "aws.s3", "detail-type": kind, "detail": {"bucket": {"name": BUCKET}, "object": {"key": key}}}
+
+
+@pytest.fixture
+def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
+    settings = {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "POWERTOOLS_METRICS_NAMESPACE": "Parley",
+        "POWERTOOLS_SERVICE_NAME": "knowledge",
+        "POWERTOOLS_TRACE_DISABLED": "true",
+        "KNOWLEDGE_TABLE": TABLE,
+        "DOCUMENTS_BUCKET": BUCKET,
+        "VECTOR_STORE": "faiss",
+        "EMBEDDING_MODEL": "amazon.titan-embed-text-v2:0",
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    functions = [
+        importlib.import_module(f"parley.functions.{name}") for name in ("documents", "ingestion", "retrieval")
+    ]
+    documents, ingestion, retrieval = functions
+    caches = [clients.s3, clients.dynamodb, documents.library, ingestion.ingestion, retrieval.retrieval]
+    titan = Titan()
+    monkeypatch.setattr(clients, "embedding_runtime", lambda attempts: titan)
+    with mock_aws():
+        for cached in caches:
+            cached.cache_clear()
+        s3 = boto3.client("s3")
+        s3.create_bucket(Bucket=BUCKET)
+        s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+        dynamodb = boto3.client("dynamodb")
+        dynamodb.create_table(
+            TableName=TABLE,
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+        )
+        yield Cloud(s3, dynamodb, titan, documents, ingestion, retrieval)
+    for cached in caches:
+        cached.cache_clear()
+
+
+def test_a_document_is_added_indexed_found_and_cited(cloud: Cloud) -> None:
+    id_ = cloud.add("Sandbox.md", "# Sandbox\n\n## Gateway\n\nThe gateway closes idle connections after ten minutes.")
+    assert cloud.http("GET", f"/knowledge/documents/{id_}")[1]["state"] == "pending"
+    assert cloud.settle() == []
+    status, document = cloud.http("GET", f"/knowledge/documents/{id_}")
+    assert status == 200
+    assert (document["state"], document["chunk_count"], document["shared"]) == ("ready", 1, False)
+    [passage] = cloud.ask("When does the gateway close idle connections?")
+    assert passage["score"] > 0.3
+    assert {**passage, "score": 0} == {
+        "document_id": id_,
+        "document": "Sandbox.md",
+        "heading": "Sandbox > Gateway",
+        "page": None,
+        "text": "The gateway closes idle connections after ten minutes.",
+        "score": 0,
+        "owner": f"user-{ADA}",
+    }
+
+
+def test_a_question_that_nothing_comes_near_gets_no_passages(cloud: Cloud) -> None:
+    cloud.add("a.txt", "Volcanoes erupt.")
+    cloud.settle()
+    assert cloud.ask("zymurgy quokka xylophone") == []
+
+
+def test_nobody_finds_or_sees_anothers_documents(cloud: Cloud) -> None:
+    id_ = cloud.add("secret.txt", "Ada keeps bees.")
+    cloud.settle()
+    assert cloud.ask("Ada keeps bees", subject=BOB) == []
+    for method in ("GET", "PUT", "DELETE"):
+        body = {"text": "Bob was here."} if method == "PUT" else None
+        status, answer = cloud.http(method, f"/knowledge/documents/{id_}", body, subject=BOB)
+        assert (status, answer["error"]["code"]) == (404, "not_found")
+    assert cloud.http("GET", "/knowledge/documents", subject=BOB)[1] == {"documents": [], "cursor": None}
+    assert len(cloud.ask("Ada keeps bees")) == 1
+
+
+def test_shared_documents_are_read_by_all_and_written_by_curators(cloud: Cloud) -> None:
+    body = {"name": "rules.txt", "text": "Meals are free on Friday.", "shared": True}
+    assert cloud.http("POST", "/knowledge/documents", body)[1]["error"]["code"] == "forbidden"
+    id_ = cloud.add("rules.txt", "Meals are free on Friday.", subject=CURATOR, shared=True)
+    cloud.settle()
+    assert cloud.ask("meals on friday", subject=BOB)[0]["owner"] == "shared"
+    assert cloud.http("GET", f"/knowledge/documents/{id_}", subject=BOB)[1]["shared"] is True
+    for method, change in (("PUT", {"text": "No."}), ("DELETE", None)):
+        status, answer = cloud.http(method, f"/knowledge/documents/{id_}", change, subject=BOB)
+        assert (status, answer["error"]["code"]) == (403, "forbidden")
+    assert cloud.http("DELETE", f"/knowledge/documents/{id_}", subject=CURATOR) == (204, None)
+
+
+def test_a_deleted_document_is_gone_at_once_and_its_chunks_soon(cloud: Cloud) -> None:
+    id_ = cloud.add("a.txt", "Bees sleep in winter.")
+    cloud.settle()
+    assert cloud.http("DELETE", f"/knowledge/documents/{id_}") == (204, None)
+    assert cloud.ask("bees in winter") == []
+    assert cloud.http("GET", f"/knowledge/documents/{id_}")[0] == 404
+    assert cloud.http("DELETE", f"/knowledge/documents/{id_}")[0] == 404
+    assert cloud.http("GET", "/knowledge/documents")[1]["documents"] == []
+    assert cloud.settle() == []
+    chunks = [item for item in cloud.dynamodb.scan(TableName=TABLE)["Items"] if item["sk"]["S"].startswith("chunk#")]
+    assert chunks == []
+
+
+def test_a_replaced_document_answers_only_with_the_new_text(cloud: Cloud) -> None:
+    id_ = cloud.add("a.txt", "Bees sleep in winter.")
+    cloud.settle()
+    status, document = cloud.http("PUT", f"/knowledge/documents/{id_}", {"text": "Bees dance in summer."})
+    assert (status, document["state"], document["name"]) == (200, "pending", "a.txt")
+    assert cloud.ask("bees") == []
+    cloud.settle()
+    assert [passage["text"] for passage in cloud.ask("bees")] == ["Bees dance in summer."]
+
+
+def test_a_replacement_to_upload_leaves_the_old_text_until_it_arrives(cloud: Cloud) -> None:
+    id_ = cloud.add("a.txt", "Bees sleep in winter.")
+    cloud.settle()
+    status, document = cloud.http("PUT", f"/knowledge/documents/{id_}", {"name": "b.md", "size": 12})
+    assert (status, document["state"], document["name"]) == (200, "pending", "b.md")
+    assert [passage["text"] for passage in cloud.ask("bees")] == ["Bees sleep in winter."]
+    cloud.s3.put_object(Bucket=BUCKET, Key=document["upload"]["fields"]["key"], Body=b"Bees hum.")
+    cloud.settle()
+    assert [passage["text"] for passage in cloud.ask("bees")] == ["Bees hum."]
+
+
+def test_an_upload_form_holds_key_type_and_size(cloud: Cloud) -> None:
+    body = {"name": "../../Überblick (final).MD", "size": 1_000_000}
+    status, document = cloud.http("POST", "/knowledge/documents", body)
+    assert (status, document["name"]) == (201, "Überblick (final).MD")
+    form = document["upload"]
+    assert form["expires_in"] == 900
+    assert form["fields"]["key"] == f"documents/user-{ADA}/{document['document_id']}/Uberblick-final.md"
+    import base64
+
+    policy = json.loads(base64.b64decode(form["fields"]["policy"]))
+    assert ["content-length-range", 1, MAX_DOCUMENT_BYTES] in policy["conditions"]
+    assert {"Content-Type": "text/markdown"} in policy["conditions"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ("{", 400, "invalid_json"),
+        ({"text": "No name."}, 422, "validation_failed"),
+        ({"name": "a.txt"}, 422, "validation_failed"),
+        ({"name": "a.txt", "text": "Both.", "size": 5}, 422, "validation_failed"),
+        ({"name": "a.txt", "text": ""}, 422, "validation_failed"),
+        ({"name": "a.exe", "text": "MZ"}, 422, "validation_failed"),
+        ({"name": "a", "text": "No ending."}, 422, "validation_failed"),
+        ({"name": "dir/", "text": "No name."}, 422, "validation_failed"),
+        ({"name": "..", "text": "Dots."}, 422, "validation_failed"),
+        ({"name": "n" * 300 + ".txt", "text": "Long."}, 422, "validation_failed"),
+        ({"name": "a.txt", "text": "x", "owner": "shared"}, 422, "validation_failed"),
+        ({"name": "a.txt", "text": "x" * (MAX_INLINE_BYTES + 1)}, 413, "payload_too_large"),
+        ({"name": "a.txt", "size": MAX_DOCUMENT_BYTES + 1}, 413, "payload_too_large"),
+        ({"name": "a.txt", "size": 0}, 422, "validation_failed"),
+    ],
+)
+def test_bad_documents_are_refused_and_leave_nothing(cloud: Cloud, body: Any, status: int, code: str) -> None:
+    answer = cloud.http("POST", "/knowledge/documents", body)
+    assert (answer[0], answer[1]["error"]["code"]) == (status, code)
+    assert cloud.dynamodb.scan(TableName=TABLE)["Items"] == []
+    assert "Contents" not in cloud.s3.list_objects_v2(Bucket=BUCKET)
+
+
+def test_a_replacement_needs_text_or_size(cloud: Cloud) -> None:
+    id_ = cloud.add("a.txt", "Here.")
+    assert (
+        cloud.http("PUT", f"/knowledge/documents/{id_}", {"name": "b.txt"})[1]["error"]["code"] == "validation_failed"
+    )
+    assert cloud.http("PUT", f"/knowledge/documents/{'0' * 32}", {"text": "x"})[0] == 404
+    assert cloud.http("GET", "/knowledge/documents/%00")[0] == 404
+
+
+def test_the_list_comes_in_pages_own_documents_first(cloud: Cloud) -> None:
+    shared = [cloud.add(f"s{n}.txt", "Shared.", subject=CURATOR, shared=True) for n in range(2)]
+    own = [cloud.add(f"o{n}.txt", "Own.") for n in range(3)]
+    seen: list[str] = []
+    cursor: str | None = None
+    for _ in range(10):
+        query = {"limit": "2", **({"cursor": cursor} if cursor else {})}
+        status, page = cloud.http("GET", "/knowledge/documents", query=query)
+        assert status == 200
+        assert len(page["documents"]) <= 2
+        seen += [document["document_id"] for document in page["documents"]]
+        cursor = page["cursor"]
+        if cursor is None:
+            break
+    assert len(seen) == 5
+    assert set(seen[:3]) == set(own)
+    assert set(seen[3:]) == set(shared)
+
+
+@pytest.mark.parametrize("cursor", ["!", "AAAA", "c2hhcmVkCi4u", "é"])
+def test_a_forged_cursor_is_refused(cloud: Cloud, cursor: str) -> None:
+    status, answer = cloud.http("GET", "/knowledge/documents", query={"cursor": cursor})
+    assert (status, answer["error"]["code"]) == (422, "validation_failed")
+
+
+def test_a_cursor_into_anothers_documents_shows_ones_own(cloud: Cloud) -> None:
+    cloud.add("bob.txt", "Bob's.", subject=BOB)
+    own = cloud.add("ada.txt", "Ada's.")
+    import base64
+
+    cursor = base64.urlsafe_b64encode(f"user-{BOB}\n{'f' * 32}".encode()).decode()
+    page = cloud.http("GET", "/knowledge/documents", query={"cursor": cursor})[1]
+    assert [document["document_id"] for document in page["documents"]] == [own]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": BUCKET},
+        bucket_event("indexes/faiss/manifest.json"),
+        bucket_event(f"documents/user-{ADA}/x/a.txt", "Object Tags Added"),
+        {"detail-type": "Object Created", "detail": {}},
+        [],
+    ],
+)
+def test_messages_that_are_no_documents_event_are_done(cloud: Cloud, message: Any) -> None:
+    assert cloud.deliver(message) == []
+
+
+def test_one_bad_message_does_not_hold_up_the_others(cloud: Cloud) -> None:
+    good, bad = f"documents/user-{ADA}/good/a.txt", f"documents/user-{ADA}/bad/b.txt"
+    cloud.s3.put_object(Bucket=BUCKET, Key=good, Body=b"Good news.")
+    cloud.s3.put_object(Bucket=BUCKET, Key=bad, Body=b"\xff\xff")
+    assert cloud.deliver(bucket_event(bad), "not json", bucket_event(good)) == ["m0", "m1"]
+    assert cloud.http("GET", "/knowledge/documents/good")[1]["state"] == "ready"
+    failed = cloud.http("GET", "/knowledge/documents/bad")[1]
+    assert failed["state"] == "failed"
+    assert "UTF-8" in failed["reason"]
+
+
+def test_all_messages_failing_is_no_crash(cloud: Cloud) -> None:
+    assert cloud.deliver("not json") == ["m0"]
+
+
+def test_a_throttled_model_fails_the_message_and_the_next_delivery_heals_it(cloud: Cloud) -> None:
+    id_ = cloud.add("a.txt", "Bees hum. " * 600)
+    cloud.titan.failure = client_error("ThrottlingException", 429)
+    assert cloud.settle() == ["m0"]
+    failed = cloud.http("GET", f"/knowledge/documents/{id_}")[1]
+    assert failed["state"] == "failed"
+    assert "tried again" in failed["reason"]
+    cloud.titan.failure = None
+    assert cloud.settle() == []
+    assert cloud.http("GET", f"/knowledge/documents/{id_}")[1]["state"] == "ready"
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [client_error("ThrottlingException", 429), ReadTimeoutError(endpoint_url="https://bedrock.example")],
+)
+def test_a_model_that_does_not_answer_makes_knowledge_unavailable(cloud: Cloud, failure: Exception) -> None:
+    cloud.titan.failure = failure
+    status, answer = cloud.http("POST", "/rag/query", {"query": "bees"})
+    assert (status, answer["error"]["code"]) == (503, "knowledge_unavailable")
+
+
+def test_vectors_of_another_length_make_knowledge_unavailable(cloud: Cloud) -> None:
+    cloud.titan.dimensions = 256
+    assert cloud.http("POST", "/rag/query", {"query": "bees"})[0] == 503
+
+
+def test_a_refused_model_call_is_an_error_of_ours(cloud: Cloud) -> None:
+    cloud.titan.failure = client_error("AccessDeniedException", 403)
+    status, answer = cloud.http("POST", "/rag/query", {"query": "bees"})
+    assert (status, answer["error"]["code"]) == (500, "internal")
+
+
+def test_a_store_that_is_down_makes_knowledge_unavailable(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    cloud.add("a.txt", "Bees hum.")
+    cloud.settle()
+
+    def down(**_: object) -> None:
+        raise client_error("InternalServerError", 500)
+
+    monkeypatch.setattr(clients.dynamodb(), "batch_get_item", down)
+    status, answer = cloud.http("POST", "/rag/query", {"query": "bees hum"})
+    assert (status, answer["error"]["code"]) == (503, "knowledge_unavailable")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"query": ""}, {"query": "  "}, {"query": "a", "top_k": 0}, {"query": "a", "top_k": 21}, {"query": 1},
+     {"query": "a", "subject": BOB}, {"query": "x" * 32_001}],
+)  # fmt: skip
+def test_bad_queries_are_refused(cloud: Cloud, body: Any) -> None:
+    status, answer = cloud.http("POST", "/rag/query", body)
+    assert (status, answer["error"]["code"]) == (422, "validation_failed")
+
+
+def test_direct_invocation_answers_passages_or_an_error(cloud: Cloud) -> None:
+    cloud.add("a.txt", "Bees hum.")
+    cloud.settle()
+    invoke = cloud.retrieval.handler
+    answer = invoke({"subject": ADA, "query": "bees hum", "top_k": 1}, Context())
+    assert [passage["text"] for passage in answer["passages"]] == ["Bees hum."]
+    assert invoke({"subject": BOB, "query": "bees hum"}, Context()) == {"passages": []}
+    assert invoke({"query": "bees hum"}, Context())["error"]["code"] == "validation_failed"
+    # Half a surrogate pair is valid in a Lambda payload's JSON, and no text.
+    assert invoke({"subject": ADA, "query": "bees \ud800 hum"}, Context())["passages"]
+    cloud.titan.failure = client_error("ThrottlingException", 429)
+    assert invoke({"subject": ADA, "query": "bees hum"}, Context())["error"]["code"] == "knowledge_unavailable"
+
+
+def test_no_log_line_holds_content(cloud: Cloud, caplog: pytest.LogCaptureFixture) -> None:
+    cloud.add("zebrafile.txt", "The zebraword is secret.")
+    cloud.settle()
+    cloud.ask("What is the zebraword?")
+    cloud.s3.put_object(Bucket=BUCKET, Key=f"documents/user-{ADA}/bad/zebrafile.txt", Body=b"zebraword \xff")
+    cloud.settle()
+    output = "\n".join(str(record.__dict__) for record in caplog.records)
+    assert "Retrieved" in output
+    assert "cannot be indexed" in output
+    assert "zebra" not in output
+
+
+def test_an_unknown_vector_store_is_named(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VECTOR_STORE", "chalkboard")
+    with pytest.raises(SettingsError, match="chalkboard"):
+        cloud.retrieval.retrieval()
