@@ -11,35 +11,24 @@ type _Conditions = dict[str, dict[str, str]]
 
 _INVOKE = ["bedrock:InvokeModel", "bedrock:InvokeModelWithResponseStream"]
 
-# The regions that a geography's inference profiles route to, whichever region calls them. A union over source regions
-# and models: a region that one profile does not use costs nothing to grant, one that is missing fails now and then.
-# https://docs.aws.amazon.com/bedrock/latest/userguide/inference-profiles-support.html
+# The regions that a geography's inference profiles route to, all models and all calling regions together: a region that
+# one profile does not use costs nothing to grant, and one that is missing fails only when a request is sent there.
+# https://docs.aws.amazon.com/bedrock/latest/userguide/inference-profiles-support.html, and the lists in
+# CrossRegionInferenceProfileRegion of @aws-cdk/aws-bedrock-alpha; November 2026.
 _DESTINATIONS: dict[str, tuple[str, ...]] = {
     "us": ("us-east-1", "us-east-2", "us-west-1", "us-west-2"),
     "us-gov": ("us-gov-east-1", "us-gov-west-1"),
+    "ca": ("ca-central-1", "ca-west-1"),
     "eu": (
-        "eu-central-1",
-        "eu-central-2",
-        "eu-north-1",
-        "eu-south-1",
-        "eu-south-2",
-        "eu-west-1",
-        "eu-west-2",
-        "eu-west-3",
+        *("eu-central-1", "eu-central-2", "eu-north-1", "eu-south-1", "eu-south-2"),
+        *("eu-west-1", "eu-west-2", "eu-west-3"),
     ),
     "jp": ("ap-northeast-1", "ap-northeast-3"),
     "au": ("ap-southeast-2", "ap-southeast-4"),
-    "ca": ("ca-central-1", "ca-west-1"),
     "apac": (
-        "ap-northeast-1",
-        "ap-northeast-2",
-        "ap-northeast-3",
-        "ap-south-1",
-        "ap-south-2",
-        "ap-southeast-1",
-        "ap-southeast-2",
-        "ap-southeast-3",
-        "ap-southeast-4",
+        *("ap-east-2", "ap-northeast-1", "ap-northeast-2", "ap-northeast-3", "ap-south-1", "ap-south-2"),
+        *("ap-southeast-1", "ap-southeast-2", "ap-southeast-3", "ap-southeast-4", "ap-southeast-5", "ap-southeast-7"),
+        "me-central-1",
     ),
 }
 
@@ -58,7 +47,7 @@ class BedrockModels:
         """Let `grantee` invoke the models, whole or streamed (`Converse` and `ConverseStream` need the same).
 
         A foundation model is granted by its exact ARN in the stack's region. An inference profile (an id with a
-        geography or `global` before it) needs its own ARN and the foundation model's in every region it routes to;
+        geography or `global` before it) needs its own ARN and the foundation model's here and wherever it routes to;
         those are granted for calls through that profile only.
         """
         return [grant for model_id in dict.fromkeys(model_ids) for grant in self._grant(grantee, model_id)]
@@ -73,8 +62,9 @@ class BedrockModels:
             resource_name=model_id,
             arn_format=ArnFormat.SLASH_RESOURCE_NAME,
         )
-        # A global profile routes to any commercial region; its requests carry no region, and the model's ARN has none.
-        regions = ("", self._stack.region) if geography == "global" else _DESTINATIONS[geography]
+        # A global profile routes to any commercial region: the model's ARN has none in it then.
+        destinations = ("",) if geography == "global" else _DESTINATIONS[geography]
+        regions = dict.fromkeys((self._stack.region, *destinations))
         models = [self._foundation_model_arn(foundation_model, region) for region in regions]
         through_profile: _Conditions = {"StringEquals": {"bedrock:InferenceProfileArn": profile}}
         return [_invoke(grantee, [profile]), _invoke(grantee, models, through_profile)]
@@ -95,14 +85,24 @@ def _split(model_id: str) -> tuple[str | None, str]:
     return (prefix, rest) if prefix == "global" or prefix in _DESTINATIONS else (None, model_id)
 
 
-# The day from which requests fail, by foundation model.
-# https://docs.aws.amazon.com/bedrock/latest/userguide/model-lifecycle.html, read in November 2026.
+# The day from which requests fail, by how a foundation model's id begins. For a family it is the day by which its last
+# known member was gone. CDK's own list of model ids keeps those that are.
+# https://docs.aws.amazon.com/bedrock/latest/userguide/model-lifecycle.html, November 2026.
 _END_OF_LIFE: dict[str, date] = {
-    "amazon.nova-sonic-v1:0": date(2026, 9, 14),
+    "amazon.nova-canvas-v1:0": date(2026, 9, 30),
     "amazon.nova-premier-v1:0": date(2026, 9, 14),
+    "amazon.nova-sonic-v1:0": date(2026, 9, 14),
+    "anthropic.claude-3-": date(2026, 4, 30),
+    "anthropic.claude-3-5-haiku-20241022-v1:0": date(2026, 6, 19),
+    "anthropic.claude-3-7-sonnet-20250219-v1:0": date(2026, 4, 28),
+    "anthropic.claude-instant-": date(2025, 7, 21),
+    "anthropic.claude-opus-4-20250514-v1:0": date(2026, 5, 31),
+    "anthropic.claude-v": date(2025, 7, 21),
 }
 
 
 def retired_on(model_id: str) -> date | None:
-    """The day from which requests to a model (or to an inference profile of it) fail, None if none is announced."""
-    return _END_OF_LIFE.get(_split(model_id)[1])
+    """The day from which requests to a model (or to an inference profile of it) fail; None when none is known."""
+    foundation_model = _split(model_id)[1]
+    matching = [beginning for beginning in _END_OF_LIFE if foundation_model.startswith(beginning)]
+    return _END_OF_LIFE[max(matching, key=len)] if matching else None
