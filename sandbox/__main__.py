@@ -5,6 +5,8 @@ import os
 import sys
 from pathlib import Path
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from sandbox.state import SandboxError
 
 
@@ -15,6 +17,9 @@ def main(arguments: list[str] | None = None) -> int:
         return int(options.run(options) or 0)
     except SandboxError as error:
         print(error, file=sys.stderr)
+        return 1
+    except (BotoCoreError, ClientError) as error:
+        print(f"The sandbox's AWS services did not do as asked: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -10,7 +10,7 @@ import boto3
 if TYPE_CHECKING:
     from mypy_boto3_cognito_idp import CognitoIdentityProviderClient
 
-USERNAME = "demo"
+USERNAME = "demo@example.com"
 CURATORS = "curators"
 
 
@@ -44,7 +44,7 @@ def ensure_user(
             Username=username,
             MessageAction="SUPPRESS",
             UserAttributes=[
-                {"Name": "email", "Value": f"{username}@example.com"},
+                {"Name": "email", "Value": username},
                 {"Name": "email_verified", "Value": "true"},
             ],
         )

@@ -3,10 +3,13 @@
 import contextlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -17,6 +20,8 @@ from sandbox.state import PROJECT, STACK_PREFIX, SandboxError, State
 
 ACCOUNT = "000000000000"
 REGION = "us-east-1"
+# The longest that a command may say nothing, in seconds; packaging with an empty cache is the slowest.
+SILENCE = 120.0
 CDK = PROJECT / "node_modules" / ".bin" / "cdk"
 
 # "Parley-local-Data | 3/12 | 10:11:12 PM | CREATE_COMPLETE | AWS::KMS::Key | Storage/Key (StorageKey...)"
@@ -55,6 +60,31 @@ def cdk_environment(endpoint: str) -> dict[str, str]:
     }
 
 
+class _Silence(threading.Thread):
+    """Ends a command that has said nothing for `SILENCE` seconds: CloudFormation waits an hour for a lost answer."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        super().__init__(daemon=True)
+        self._process = process
+        self._spoke = time.monotonic()
+        self._ended = threading.Event()
+        self.too_long = False
+
+    def broken(self) -> None:
+        self._spoke = time.monotonic()
+
+    def end(self) -> None:
+        self._ended.set()
+
+    def run(self) -> None:
+        while not self._ended.wait(1):
+            if time.monotonic() - self._spoke > SILENCE:
+                self.too_long = True
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self._process.pid, signal.SIGKILL)
+                return
+
+
 class Commands:
     """Runs the commands of one `up`, so that none outlives it."""
 
@@ -91,15 +121,21 @@ class Commands:
                 )
                 self._running.add(process)
             said: list[str] = []
+            silence = _Silence(process)
+            silence.start()
             for line in process.stdout or ():
+                silence.broken()
                 log.write(line)
                 log.flush()
                 if line.strip():
                     said.append(line.strip())
                     on_line(line.strip())
             status = process.wait()
+            silence.end()
             with self._lock:
                 self._running.discard(process)
+        if silence.too_long:
+            raise SandboxError(f"{name} was stopped: nothing happened for {SILENCE:.0f} s. Its log is {path}.")
         if status:
             raise SandboxError(f"{name} failed: {_reason(said)} Its log is {path}.")
 
@@ -129,7 +165,7 @@ def bootstrap(state: State, commands: Commands, endpoint: str, report: Callable[
         "bootstrap",
         command,
         cdk_environment(endpoint),
-        lambda line: report(_event(line) or "cdk bootstrap"),
+        lambda line: _report_event(line, report),
         cwd=state.folder,
     )
 
@@ -137,14 +173,24 @@ def bootstrap(state: State, commands: Commands, endpoint: str, report: Callable[
 def synth(state: State, commands: Commands, endpoint: str, report: Callable[[str], None]) -> None:
     """`cdk synth`: packages the functions and writes the assembly."""
     command = [str(CDK), "synth", "--quiet", "--no-notices", "-c", "env=local", "--output", str(state.assembly)]
-    commands.run("synth", command, cdk_environment(endpoint), lambda line: report(line[:100]))
+    _prune(state.assembly)
+    commands.run("synth", command, cdk_environment(endpoint), lambda line: _report_packaging(line, report))
+
+
+def _prune(assembly: Path) -> None:
+    """Remove the packages, with their archives, that the last synth no longer named."""
+    named = " ".join(path.read_text() for path in assembly.glob("*.assets.json"))
+    for path in [*assembly.glob("asset.*"), *assembly.glob(".cache/*")]:
+        identifier = re.search(r"[0-9a-f]{64}", path.name)
+        if identifier and identifier[0] not in named:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def deploy(state: State, commands: Commands, endpoint: str, report: Callable[[str], None]) -> None:
     """`cdk deploy --all` of the assembly, stacks side by side where they can be."""
     command = [str(CDK), "deploy", "--all", "--app", str(state.assembly), "--require-approval", "never"]
     command += ["--concurrency", "4", "--progress", "events", "--method", "direct", "--no-notices", "--ci"]
-    commands.run("deploy", command, cdk_environment(endpoint), lambda line: report(_event(line) or line[:100]))
+    commands.run("deploy", command, cdk_environment(endpoint), lambda line: _report_event(line, report))
 
 
 def stack_outputs(endpoint: str, prefix: str = STACK_PREFIX, **client: Any) -> dict[str, str]:
@@ -158,13 +204,16 @@ def stack_outputs(endpoint: str, prefix: str = STACK_PREFIX, **client: Any) -> d
     return outputs
 
 
-def _event(line: str) -> str | None:
-    match = _EVENT.match(line)
-    return (
-        f"{match['stack']} {match['count']} {match['type']} {match['state'].lower().replace('_', ' ')}"
-        if match
-        else None
-    )
+def _report_event(line: str, report: Callable[[str], None]) -> None:
+    if match := _EVENT.match(line):
+        report(f"{match['stack']} {match['count']} {match['type']}")
+    elif match := re.match(r"([\w-]+): start: Publishing (.+?) \(", line):
+        report(f"{match[1]} uploading {match[2]}")
+
+
+def _report_packaging(line: str, report: Callable[[str], None]) -> None:
+    if match := re.match(r"Bundling asset (.+?)/Code/Stage", line):
+        report(f"packaging {match[1]}")
 
 
 def _reason(said: list[str]) -> str:

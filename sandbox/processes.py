@@ -103,7 +103,7 @@ def wait_until(ready: Callable[[], bool], server: Server, state: State, *, secon
         time.sleep(0.05)
 
 
-def stop_servers(servers: Iterable[Server], *, patience: float = 5) -> list[str]:
+def stop_servers(servers: Iterable[Server], *, patience: float = 2) -> list[str]:
     """Stop servers and everything that they started; returns the names of those that were still running."""
     running = {server.name: process for server in servers if (process := server.process())}
     family = list(running.values())

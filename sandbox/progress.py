@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 
 _LONGEST_SILENCE = 4.0
+_SHORTEST_PAUSE = 1.0
 
 
 class Progress:
@@ -40,7 +41,7 @@ class Progress:
     def update(self, step: str, detail: str) -> None:
         """Say what a step is at now."""
         with self._lock:
-            news = self._steps.get(step) != detail
+            news = self._steps.get(step) != detail and time.monotonic() - self._spoke > _SHORTEST_PAUSE
             self._steps[step] = detail
         if self._status:
             self._show()

@@ -42,8 +42,8 @@ class State:
 
     @property
     def assembly(self) -> Path:
-        """The synthesized cloud assembly."""
-        return self.folder / "cdk.out"
+        """The synthesized cloud assembly. It outlives the sandbox: CDK reuses the packages that it finds there."""
+        return PROJECT / "cdk.out" / "sandbox"
 
     def log(self, name: str) -> Path:
         """The log file of one part."""

@@ -90,12 +90,13 @@ def _bring_up(state: State, ports: Ports, progress: Progress) -> dict[str, Any]:
             page = pool.submit(_build_page, state, commands, progress)
             servers = _start_servers(state, ports, progress)
             endpoint = servers[MINISTACK].url
-            work = [
-                pool.submit(_step, progress, "synth", "stacks and functions", synth, state, commands, endpoint),
-                pool.submit(_bootstrap, state, commands, endpoint, progress),
-            ]
-            _finish(work)
-            _step(progress, "deploy", "stacks", deploy, state, commands, endpoint)
+            with _assembly_lock(state, progress):
+                work = [
+                    pool.submit(_step, progress, "synth", "stacks and functions", synth, state, commands, endpoint),
+                    pool.submit(_bootstrap, state, commands, endpoint, progress),
+                ]
+                _finish(work)
+                _step(progress, "deploy", "stacks", deploy, state, commands, endpoint)
             outputs = _write_outputs(state, servers)
             client = Client(outputs)
             progress.update("documents", "looking for changes in docs/")
@@ -185,9 +186,11 @@ def _start_servers(state: State, ports: Ports, progress: Progress) -> dict[str, 
         ),
         MODELS: ([sys.executable, "-m", "sandbox", "serve-models", "--port", str(chosen[MODELS])], python, PROJECT),
         GATEWAY: (
-            [sys.executable, "-m", "sandbox", "serve-gateway", "--port", str(chosen[GATEWAY])]
-            + ["--aws", url[MINISTACK], "--models", url[MODELS], "--page", str(PAGE)]
-            + ["--outputs", str(state.outputs_file)],
+            [
+                *(sys.executable, "-m", "sandbox", "serve-gateway", "--port", str(chosen[GATEWAY])),
+                *("--aws", url[MINISTACK], "--models", url[MODELS]),
+                *("--page", str(PAGE), "--outputs", str(state.outputs_file)),
+            ],
             python,
             PROJECT,
         ),
@@ -283,6 +286,22 @@ def _print_addresses(console: Console, outputs: dict[str, Any]) -> None:
 
 def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _assembly_lock(state: State, progress: Progress) -> Iterator[None]:
+    """Hold the assembly, which every sandbox of this clone shares, until it is deployed."""
+    state.assembly.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(state.assembly.with_suffix(".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            progress.update("synth", "waiting for another sandbox's deployment")
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -30,7 +30,7 @@ _parley_node() {
     "$HOME"/.local/share/fnm/node-versions/v2[0-9]*/installation/bin/node "$HOME"/.asdf/installs/nodejs/2[0-9]*/bin/node \
     /opt/homebrew/bin/node /usr/local/bin/node /usr/bin/node; do
     [ -x "$candidate" ] && [ -e "$(dirname "$candidate")/npm" ] || continue
-    if "$candidate" -e 'process.exit(parseInt(process.versions.node) < 20)' >/dev/null 2>&1; then
+    if "$candidate" -e 'process.exit(Number(parseInt(process.versions.node) < 20))' >/dev/null 2>&1; then
       dirname "$candidate"
       return
     fi
