@@ -1,0 +1,119 @@
+"""Users of the deployed assistant, as clients see them: HTTP with a bearer token, a WebSocket with a ticket."""
+
+import json
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+import httpx
+from websockets.sync.client import ClientConnection, connect
+
+from sandbox.demo_user import ensure_user, new_password, session, sign_in
+
+ANSWER_SECONDS = 60
+
+
+class Connected:
+    """One end of a WebSocket connection."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self.socket = socket
+
+    def send(self, action: str, **fields: Any) -> None:
+        self.socket.send(json.dumps({"action": action, **fields}))
+
+    def receive(self, *types: str) -> dict[str, Any]:
+        """The next message of one of these types, or an error message; others are passed over."""
+        while True:
+            message: dict[str, Any] = json.loads(self.socket.recv(timeout=ANSWER_SECONDS))
+            if message.get("type") in {*types, "error"}:
+                return message
+
+    def ask(self, message: str, **fields: Any) -> dict[str, Any]:
+        """The finished answer to one message."""
+        self.send("text", message=message, **fields)
+        return self.receive("message.done")
+
+
+@dataclass(frozen=True)
+class Person:
+    """A signed-in user."""
+
+    http: httpx.Client
+    websocket_url: str
+
+    def ticket(self, **body: Any) -> dict[str, Any]:
+        """A new ticket, with the session that it is bound to."""
+        ticket: dict[str, Any] = self.http.post("/tickets", json=body).raise_for_status().json()
+        return ticket
+
+    @contextmanager
+    def connected(self, ticket: str | None = None) -> Iterator[Connected]:
+        """A connection opened with `ticket`, or with a new one."""
+        ticket = ticket or self.ticket()["ticket"]
+        with connect(f"{self.websocket_url}?ticket={ticket}", open_timeout=ANSWER_SECONDS) as socket:
+            yield Connected(socket)
+
+    def chat(self, message: str, *, key: str | None = None, **body: Any) -> httpx.Response:
+        """The response to `POST /chat`."""
+        headers = {"Idempotency-Key": key} if key else {}
+        return self.http.post("/chat", json={"message": message, **body}, headers=headers)
+
+    def conversations(self) -> list[dict[str, Any]]:
+        """What `GET /conversations` lists."""
+        listed: list[dict[str, Any]] = self.http.get("/conversations").raise_for_status().json()["conversations"]
+        return listed
+
+
+class Sandbox:
+    """The running sandbox that the tests share."""
+
+    def __init__(self, outputs: dict[str, Any]) -> None:
+        self.outputs = outputs
+        self._clients: list[httpx.Client] = []
+
+    def aws(self, service: Any) -> Any:
+        """A boto3 client of the sandbox's account."""
+        return boto3.client(service, **session(self.outputs["aws_endpoint"], self.outputs["region"]))
+
+    def new_user(self, *, groups: Sequence[str] = ()) -> Person:
+        """A user nobody has used before."""
+        name, password = f"person-{uuid.uuid4().hex[:12]}", new_password()
+        ensure_user(
+            self.aws("cognito-idp"), self.outputs["user_pool_id"], username=name, password=password, groups=groups
+        )
+        return self.person(sign_in(self.outputs, name, password))
+
+    def person(self, token: str | None) -> Person:
+        """The holder of a bearer token; None is somebody who did not sign in."""
+        http = httpx.Client(
+            base_url=self.outputs["http_url"],
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+            timeout=ANSWER_SECONDS,
+            trust_env=False,
+        )
+        self._clients.append(http)
+        return Person(http, self.outputs["websocket_url"])
+
+    def fault(self, *, containing: str, **fault: Any) -> None:
+        """Let model calls whose request contains a text fail."""
+        faults = httpx.post(f"{self.outputs['models_url']}/_faults", json=[{"containing": containing, **fault}])
+        faults.raise_for_status()
+
+    def outputs_of(self, part: str) -> dict[str, str]:
+        """The CloudFormation outputs of one of the environment's stacks."""
+        stacks = self.aws("cloudformation").describe_stacks(StackName=f"Parley-local-{part}")["Stacks"]
+        return {output["OutputKey"]: output["OutputValue"] for output in stacks[0]["Outputs"]}
+
+    def close(self) -> None:
+        """Close every client."""
+        for client in self._clients:
+            client.close()
+
+
+def unique(text: str) -> str:
+    """`text` with a word in it that nobody else says."""
+    return f"{text} ({uuid.uuid4().hex})"
