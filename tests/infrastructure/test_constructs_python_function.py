@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from aws_cdk import App, Duration, RemovalPolicy, Stack
 from aws_cdk import aws_ec2 as ec2
-from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
@@ -349,22 +348,3 @@ class TestFunction:
                 )
             },
         )
-
-    def test_acknowledges_nothing_for_what_is_granted_later(self) -> None:
-        """The wildcards of its own role are acknowledged; a careless grant is still found."""
-        from aws_cdk import Validations
-        from cdk_nag import AwsSolutionsChecks
-
-        app = App()
-        function = PythonFunction(
-            Stack(app, "Stack"),
-            "Function",
-            code=lambda_.Code.from_inline("def handler(event, context): pass"),
-            handler="index.handler",
-            service="demo",
-        )
-        function.add_to_role_policy(iam.PolicyStatement(actions=["s3:GetObject"], resources=["*"]))
-        Validations.of(app).add_plugins(AwsSolutionsChecks(app))
-
-        with pytest.raises(RuntimeError, match=r"AwsSolutions-IAM5\[Resource::\*\]"):
-            app.synth()
