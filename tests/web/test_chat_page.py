@@ -226,17 +226,20 @@ def test_the_keyboard_is_enough(page: Page, web: Any) -> None:
     page.keyboard.press("Enter")
     expect(page.get_by_label("Your message")).to_be_focused()
     expect(page.locator("#connection")).to_have_text("Connected")
-    page.keyboard.type("One line")
-    page.keyboard.press("Shift+Enter")
     page.keyboard.type(QUESTION)
+    page.keyboard.press("Shift+Enter")
+    page.keyboard.type("Tell me the seconds.")
     page.keyboard.press("Enter")
     answer = finished_answer(page)
 
-    expect(page.locator("article.question .text")).to_have_text(f"One line\n{QUESTION}", use_inner_text=True)
-    for _ in range(10):
-        page.keyboard.press("Shift+Tab")
-        if page.evaluate("document.activeElement.tagName") == "SUMMARY":
-            break
+    expect(page.locator("article.question .text")).to_have_text(
+        f"{QUESTION}\nTell me the seconds.", use_inner_text=True
+    )
+    expect(answer.locator("summary").last).to_be_visible()
+    # Backwards from the message: the transcript's last source comes first.
+    expect(page.get_by_label("Your message")).to_be_focused()
+    page.keyboard.press("Shift+Tab")
+    expect(answer.locator("summary").last).to_be_focused()
     page.keyboard.press("Enter")
     expect(answer.locator("blockquote").last).to_be_visible()
 
