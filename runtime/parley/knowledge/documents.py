@@ -106,9 +106,8 @@ def display_name(name: str) -> str:
     Raises ValidationFailed when nothing is left, it is too long, or its format is unknown.
     """
     text = unicodedata.normalize("NFC", name).replace("\\", "/").rsplit("/", 1)[-1]
-    text = _BIDI_CONTROLS.sub(
-        "", "".join(" " if unicodedata.category(c)[0] in "CZ" and not _joins(c) else c for c in text)
-    )
+    text = _BIDI_CONTROLS.sub("", text)
+    text = "".join(" " if _is_unprintable(character) else character for character in text)
     text = " ".join(text.split())
     if not text.strip(". "):
         raise ValidationFailed("`name` is a file's name, such as `handbook.md`.")
@@ -154,6 +153,6 @@ def parse_key(key: str) -> Location | None:
     return None
 
 
-def _joins(character: str) -> bool:
-    """Zero-width (non-)joiners are invisible, and part of correct spelling in Persian and several Indic scripts."""
-    return character in "\u200c\u200d"
+def _is_unprintable(character: str) -> bool:
+    """Controls and separators, except zero-width (non-)joiners: some scripts cannot be spelt without these."""
+    return unicodedata.category(character)[0] in "CZ" and character not in "\u200c\u200d"
