@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from aws_cdk import App, Fn
+from aws_cdk import App, CrossStackReferences, Fn, ReferenceStrength
 from aws_cdk import aws_ec2 as ec2
 from parley_constructs.network import Network
 
@@ -41,6 +41,11 @@ class NetworkStack(EnvironmentStack):
             vpc=self.network.vpc,
             description="Functions in the private network",
         )
+        # What feeds a property that cannot change in place: through a weak reference CloudFormation would expect a
+        # replacement on every update. The network outlives its users, so strong references lock nothing.
+        vpc = self.network.vpc
+        for resource in (vpc, *vpc.isolated_subnets, self.function_security_group):
+            CrossStackReferences.of(resource).produce(ReferenceStrength.STRONG)
 
     @property
     def availability_zones(self) -> list[str]:

@@ -20,7 +20,7 @@ def page() -> s3_deployment.ISource:
         bundling=BundlingOptions(
             # For the case that local bundling declines, which it never does.
             image=DockerImage.from_registry("unused"),
-            local=_ViteBuild(),  # type: ignore[arg-type]  # a jsii interface by decorator, which mypy cannot see
+            local=_ViteBuild(),
         ),
     )
 

@@ -6,7 +6,8 @@ import subprocess
 from collections.abc import Mapping
 
 import pytest
-from conftest import ROOT, Synth
+
+from tests.infrastructure.assemblies import ROOT, Synth
 
 ENVIRONMENTS = ("local", "dev", "staging", "prod")
 STACKS = {

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import constructs
 
-from conftest import ROOT
+from tests.infrastructure.assemblies import ROOT
 
 
 def test_the_constructs_folder_is_no_package() -> None:
