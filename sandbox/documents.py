@@ -3,12 +3,14 @@
 import hashlib
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from sandbox.client import Client
 from sandbox.state import PROJECT, SandboxError, State, read_json, write_json
 
-INDEXING_PATIENCE = 60.0
+INDEXING_PATIENCE = 90.0
+UPLOADS = 3
 
 
 def ingest(state: State, client: Client, deployment: str, report: Callable[[str], None]) -> int:
@@ -21,23 +23,21 @@ def ingest(state: State, client: Client, deployment: str, report: Callable[[str]
     if remembered.get("deployment") != deployment:
         known = {}
     wanted = {path.relative_to(PROJECT / "docs").as_posix(): path for path in sorted((PROJECT / "docs").rglob("*.md"))}
-    current: dict[str, dict[str, str]] = {}
-    changed: list[str] = []
-    for name, path in wanted.items():
-        text = path.read_text()
-        digest = hashlib.sha256(text.encode()).hexdigest()
-        before = known.get(name)
-        if before and before["sha256"] == digest:
-            current[name] = before
-            continue
-        if not text.strip():
-            continue
-        report(f"uploading {name}")
-        if before:
-            client.call("DELETE", f"/knowledge/documents/{before['id']}")
-        document = client.call("POST", "/knowledge/documents", json={"name": name, "text": text, "shared": True})
-        current[name] = {"id": document["document_id"], "sha256": digest}
-        changed.append(name)
+    texts = {name: text for name, path in wanted.items() if (text := path.read_text()).strip()}
+    digests = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
+    current = {name: known[name] for name in texts if known.get(name, {}).get("sha256") == digests[name]}
+    changed = sorted(texts.keys() - current.keys())
+
+    def upload(name: str) -> dict[str, str]:
+        if name in known:
+            client.call("DELETE", f"/knowledge/documents/{known[name]['id']}")
+        body = {"name": name, "text": texts[name], "shared": True}
+        document = client.call("POST", "/knowledge/documents", json=body)
+        report(f"uploaded {name}")
+        return {"id": document["document_id"], "sha256": digests[name]}
+
+    with ThreadPoolExecutor(max_workers=UPLOADS) as pool:
+        current |= dict(zip(changed, pool.map(upload, changed), strict=True))
     for name in known.keys() - wanted.keys():
         client.call("DELETE", f"/knowledge/documents/{known[name]['id']}")
     _wait(client, {current[name]["id"]: name for name in changed}, report)

@@ -101,13 +101,23 @@ def _bring_up(state: State, ports: Ports, progress: Progress) -> dict[str, Any]:
             client = Client(outputs)
             progress.update("documents", "looking for changes in docs/")
             deployment = f"{servers[MINISTACK].pid} {servers[MINISTACK].started}"
+            warm = pool.submit(_warm, client)
             changed = ingest(state, client, deployment, lambda text: progress.update("documents", text))
+            _finish([warm])
             client.close()
             progress.done("documents", f"{changed} indexed" if changed else "unchanged")
             _finish([page])
         finally:
             commands.stop()
     return outputs
+
+
+def _warm(client: Client) -> None:
+    """Start the functions that the first question needs while the documents are indexed."""
+    with contextlib.suppress(SandboxError):
+        client.call("POST", "/rag/query", json={"query": "warm up"})
+    with contextlib.suppress(SandboxError):
+        client.call("GET", "/health")
 
 
 def _finish(work: list[Future[None]]) -> None:
