@@ -14,6 +14,9 @@ import numpy as np
 
 from parley.knowledge.chunks import ChunkId, IndexedChunk
 
+# FAISS parallelises over queries. Ours come one at a time: its threads would only wait, and take a core to do so.
+faiss.omp_set_num_threads(1)
+
 FORMAT = 1
 _HALF = np.dtype("<f2")
 
@@ -80,11 +83,10 @@ class Segment:
         self._owner_codes = np.repeat(
             np.asarray([self._owners[run.owner] for run in self.runs], dtype=np.int32), [run.count for run in self.runs]
         )
-        self._codes = np.frombuffer(file.vectors, dtype=np.uint8).reshape(rows, -1)
         self._index = faiss.IndexScalarQuantizer(
             file.dimensions, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
         )
-        self._index.add_sa_codes(self._codes)
+        self._index.add_sa_codes(np.frombuffer(file.vectors, dtype=np.uint8).reshape(rows, -1))
 
     def rows_of(self, run_number: int) -> slice:
         """The rows of a run."""
@@ -99,8 +101,8 @@ class Segment:
 
     def matrix(self, live: "np.ndarray") -> "np.ndarray":
         """The vectors of the rows that are live, in half precision."""
-        rows: np.ndarray = self._codes.view(_HALF)[live]
-        return rows
+        codes: np.ndarray = faiss.vector_to_array(self._index.codes)
+        return codes.view(_HALF).reshape(self.rows, -1)[live]
 
     def search(
         self, query: "np.ndarray", owners: Sequence[str], live: "np.ndarray | None", limit: int
