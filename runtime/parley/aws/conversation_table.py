@@ -184,10 +184,10 @@ class ConversationTable:
     def _delete_turns(self, subject: str, conversation_id: str) -> None:
         partition = f"{subject}#{conversation_id}"
         keys: list[dict[str, str]] = []
-        for item in self._items(partition, "turn#", attributes="sk, request"):
+        for item in self._items(partition, "turn#", attributes="sk, request_key"):
             keys.append({"pk": partition, "sk": item["sk"]})
-            if "request" in item:
-                keys.append({"pk": subject, "sk": item["request"]})
+            if "request_key" in item:
+                keys.append({"pk": subject, "sk": item["request_key"]})
         for start in range(0, len(keys), DELETE_BATCH):
             self._delete(keys[start : start + DELETE_BATCH])
 
@@ -248,7 +248,7 @@ class ConversationTable:
                 "model": turn.model,
                 "usage": _usage_item(turn.usage),
                 # On the question alone: deleting the conversation finds the marker by it.
-                "request": marker if turn.role == "user" else None,
+                "request_key": marker if turn.role == "user" else None,
                 "expires_at": expires_at,
             }
             writes.append(self._put(item))
