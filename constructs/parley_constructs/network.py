@@ -30,6 +30,7 @@ class Network(Construct):
     Attributes:
         vpc: the VPC.
         subnets: the selection of subnets that functions and clusters belong in.
+        interface_endpoints: the interface endpoints by their service's short name.
         endpoint_security_group: admits HTTPS from the VPC to the interface endpoints.
     """
 

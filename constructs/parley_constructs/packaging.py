@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import platform
 import re
 import shutil
@@ -140,7 +141,7 @@ class _UvBundler:
         return True
 
     def _install_requirements(self, output: Path) -> None:
-        command = [uv.find_uv_bin(), "pip", "install", "--quiet", "--no-config", "--target", str(output)]
+        command = ["pip", "install", "--quiet", "--no-config", "--target", str(output)]
         command += ["--requirement", str(self._requirements), "--python", sys.executable, "--link-mode", "copy"]
         if not self._recipe.host:
             command += ["--python-version", self._recipe.python_version]
@@ -148,12 +149,15 @@ class _UvBundler:
         command += ["--only-binary", ":all:"]
         for distribution in self._recipe.no_binary:
             command += ["--no-binary", distribution]
-        result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own arguments
-        if result.returncode != 0:
-            raise PackagingError(
-                f"{_FAILED} of {', '.join(self._recipe.packages)} and {self._requirements.name}: "
-                f"uv says: {_one_line(result.stderr)}"
+        from_what = f"from {', '.join(self._recipe.packages)} and {self._requirements.name}"
+        try:
+            result = subprocess.run(  # noqa: S603 - our own arguments
+                [uv.find_uv_bin(), *command], capture_output=True, text=True, check=False
             )
+        except OSError as error:
+            raise PackagingError(f"{_FAILED} {from_what}: uv cannot be run: {_one_line(str(error))}") from error
+        if result.returncode != 0:
+            raise PackagingError(f"{_FAILED} {from_what}: uv says: {_one_line(result.stderr)}")
 
 
 _IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
@@ -182,9 +186,9 @@ def _source_files(source: Path, packages: Iterable[str]) -> list[Path]:
 def _strip(output: Path, botocore_services: Sequence[str] | None) -> None:
     """Remove from the installed distributions what a function never reads: all of it is downloaded at a cold start."""
     shutil.rmtree(output / "bin", ignore_errors=True)
-    for tests in list(output.glob("*/**/tests")):
-        shutil.rmtree(tests)
-    for pattern in ("**/*.pyi", "*/**/py.typed", *(f"*.dist-info/{record}" for record in _INSTALLER_RECORDS)):
+    for tests in list(output.glob("**/tests")):
+        shutil.rmtree(tests, ignore_errors=True)  # gone already when it was inside another
+    for pattern in ("**/*.pyi", *(f"*.dist-info/{record}" for record in _INSTALLER_RECORDS)):
         for file in list(output.glob(pattern)):
             file.unlink()
     if botocore_services is not None:
@@ -212,7 +216,7 @@ def _compile(output: Path, python_version: str) -> None:
             *(interpreter, "-m", "compileall", "-qq", "-j", "0", "--invalidation-mode", "unchecked-hash"),
             *("-s", str(output), "-p", "/var/task", str(output)),
         ],
-        env={"PYTHONHASHSEED": "0"},
+        env={**os.environ, "PYTHONHASHSEED": "0"},
         capture_output=True,
         check=False,
     )

@@ -126,7 +126,10 @@ class PythonFunction(lambda_.Function):
             )
         except RuntimeError as error:
             # A bundler's exception crosses into Node and back and loses its type and its plainness on the way.
-            raise packaging_error_in(error) or error from None
+            packaging_error = packaging_error_in(error)
+            if packaging_error is None:
+                raise
+            raise packaging_error from None
         resource = cast(lambda_.CfnFunction, self.node.default_child)
         # Not through the `tracing` prop: that would put X-Ray's `*` into the policy that grants go to, where an
         # acknowledgment of it would cover theirs too.

@@ -221,10 +221,44 @@ class TestPackagingError:
             synthesize(tmp_path / "out", lambda: python_package(source, requirements=pins, packages=["demo"]))
 
         message = str(raised.value)
-        assert message.startswith("The Lambda package cannot be built of demo and requirements.txt: uv says: ")
+        assert message.startswith("The Lambda package cannot be built from demo and requirements.txt: uv says: ")
         assert "jmespath==1.0" in message
         assert "\n" not in message
         assert raised.value.__cause__ is None
+
+    def test_says_when_uv_cannot_be_run(self, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("uv.find_uv_bin", lambda: str(tmp_path / "no-uv"))
+        pins = requirements(tmp_path, "jmespath")
+
+        with pytest.raises(PackagingError, match=r"^The Lambda package .* uv cannot be run: .*no-uv'$"):
+            synthesize(tmp_path / "out", lambda: python_package(source, requirements=pins, packages=["demo"]))
+
+    def test_leaves_other_failures_as_they_are(self) -> None:
+        with pytest.raises(RuntimeError, match="description") as raised:
+            PythonFunction(
+                Stack(App(), "Stack"),
+                "Function",
+                code=lambda_.Code.from_inline("def handler(event, context): pass"),
+                handler="index.handler",
+                service="demo",
+                description="too long for Lambda" * 20,
+            )
+
+        assert raised.value.__cause__ is not None, "where it comes from must stay visible"
+
+    def test_does_not_stand_in_the_way_of_the_next_try(self, source: Path, tmp_path: Path) -> None:
+        pins = requirements(tmp_path, "jmespath")
+
+        def code() -> lambda_.Code:
+            return python_package(source, requirements=pins, packages=["demo"], host=True)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("UV_OFFLINE", "1")
+            patch.setenv("UV_CACHE_DIR", str(tmp_path / "empty"))
+            with pytest.raises(PackagingError):
+                synthesize(tmp_path / "out", code)
+
+        assert (synthesize(tmp_path / "out", code) / "jmespath").is_dir()
 
     def test_names_what_is_missing(self, source: Path, tmp_path: Path) -> None:
         with pytest.raises(PackagingError, match="there is no import package absent in"):
