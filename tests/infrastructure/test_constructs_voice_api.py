@@ -185,7 +185,7 @@ class _Input:
         return self._body.get(name) if isinstance(self._body, dict) else None
 
 
-def _render(body: Any, *, clock: int | str = 1_790_000_000_123) -> dict[str, Any]:
+def _render(body: Any, *, clock: int | str = 1_790_000_000_123, session_id: str = "session-1") -> dict[str, Any]:
     text = airspeed.Template(audio_frame_template(table_name="Frames", keep_for=Duration.hours(1))).merge(
         {
             "input": _Input(body),
@@ -193,7 +193,7 @@ def _render(body: Any, *, clock: int | str = 1_790_000_000_123) -> dict[str, Any
             "context": {
                 "connectionId": "L0SM9cOFvHcCIhw=",
                 "requestTimeEpoch": clock,
-                "authorizer": {"session_id": "session-1", "subject": "somebody"},
+                "authorizer": {"session_id": session_id, "subject": "somebody"},
             },
         }
     )
@@ -300,3 +300,10 @@ def test_a_single_quote_makes_no_valid_number_or_base64(text: str) -> None:
     item = _render({"seq": text, "data": text})["Item"]
     assert "!" in item["seq"]["N"]
     assert "!" in item["data"]["B"]
+
+
+@pytest.mark.parametrize("session_id", ['"}, "owner": {"S": "x', "it's", "\\", "\n"])
+def test_a_session_id_that_somebody_made_up_stays_one_value(session_id: str) -> None:
+    item = _render({"seq": 1, "data": "AA=="}, session_id=session_id)["Item"]
+    assert set(item) == {"session_id", "seq", "data", "connection_id", "received_at", "expires_at"}
+    assert item["session_id"] == {"S": session_id.replace("'", "!")}
