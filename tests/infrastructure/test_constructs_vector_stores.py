@@ -1,10 +1,11 @@
 """The vector stores: what each makes, who may read and write it, and how an isolated function reaches it."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from aws_cdk import App, Stack
+from aws_cdk import App, LegacyStackSynthesizer, Stack
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_s3 as s3
@@ -216,3 +217,24 @@ def test_a_store_names_the_endpoints_it_needs() -> None:
 def test_an_unknown_generation_is_refused_in_one_sentence() -> None:
     with pytest.raises(ValueError, match="'third'; allowed are 'classic' and 'nextgen'"):
         VectorStore.opensearch(generation="third")  # type: ignore[arg-type] # the very mistake
+
+
+def test_a_synthesizer_without_a_deployment_role_needs_one_named() -> None:
+    stack = Stack(App(), "Old", synthesizer=LegacyStackSynthesizer())
+    bucket = s3.Bucket(stack, "Documents")
+    table = dynamodb.Table(
+        stack, "Table", partition_key=dynamodb.Attribute(name="pk", type=dynamodb.AttributeType.STRING)
+    )
+    props = KnowledgeBaseProps(
+        documents_bucket=bucket,
+        knowledge_table=table,
+        vector_store=VectorStore.opensearch(),
+        code=code(),
+        ingestion_handler="index.handler",
+        retrieval_handler="index.handler",
+        embedding_model="amazon.titan-embed-text-v2:0",
+    )
+    with pytest.raises(ValueError, match="deployment_role_arn"):
+        KnowledgeBase(stack, "KnowledgeBase", props=props)
+    named = VectorStore.opensearch(deployment_role_arn="arn:aws:iam::111111111111:role/deployer")
+    KnowledgeBase(stack, "Named", props=replace(props, vector_store=named))

@@ -59,9 +59,12 @@ class _BoundOpenSearch(BoundStore):
             name=self._name,
             type="VECTORSEARCH",
             standby_replicas="ENABLED" if store.standby_replicas else "DISABLED",
-            collection_group_name=self._group(store).name if store.generation == "nextgen" else None,
+            collection_group_name=self._name if store.generation == "nextgen" else None,
         )
         self.collection.apply_removal_policy(context.removal_policy)
+        # By name and not by reference, so CloudFormation must be told the order.
+        if store.generation == "nextgen":
+            self.collection.add_resource_dependency(self._group(store))
         self.collection.add_resource_dependency(self._encryption_policy(context))
         self.collection.add_resource_dependency(self._network_policy())
 
