@@ -229,6 +229,19 @@ def test_a_deleted_document_is_gone_at_once_and_its_chunks_soon(cloud: Cloud) ->
     assert chunks == []
 
 
+def test_a_delete_that_failed_halfway_is_completed_by_the_next(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    id_ = cloud.add("a.txt", "Bees sleep in winter.")
+
+    def down(**_: object) -> None:
+        raise client_error("InternalError", 500)
+
+    with monkeypatch.context() as outage:
+        outage.setattr(clients.s3(), "delete_objects", down)
+        assert cloud.http("DELETE", f"/knowledge/documents/{id_}")[1]["error"]["code"] == "store_unavailable"
+    assert cloud.http("DELETE", f"/knowledge/documents/{id_}")[0] == 404
+    assert "Contents" not in cloud.s3.list_objects_v2(Bucket=BUCKET)
+
+
 def test_a_replaced_document_answers_only_with_the_new_text(cloud: Cloud) -> None:
     id_ = cloud.add("a.txt", "Bees sleep in winter.")
     cloud.settle()

@@ -102,7 +102,8 @@ class Segment:
     def matrix(self, live: "np.ndarray") -> "np.ndarray":
         """The vectors of the rows that are live, in half precision."""
         codes: np.ndarray = faiss.vector_to_array(self._index.codes)
-        return codes.view(_HALF).reshape(self.rows, -1)[live]
+        rows: np.ndarray = codes.view(_HALF).reshape(self.rows, -1)[live]
+        return rows
 
     def search(
         self, query: "np.ndarray", owners: Sequence[str], live: "np.ndarray | None", limit: int

@@ -25,6 +25,8 @@ from parley.knowledge.ports import DocumentsStore, KnowledgeStore, Upload
 UPLOAD_GRACE_SECONDS = 24 * 3600
 """How long a record waits for its file; an upload form is valid for far less."""
 
+_NO_SUCH_DOCUMENT = "There is no such document."
+
 
 @dataclass(frozen=True, slots=True)
 class Reader:
@@ -59,12 +61,10 @@ class Library:
 
     def get(self, reader: Reader, document_id: str) -> Document:
         """One record. Raises NotFound, also for another user's and a deleted one."""
-        if is_document_id(document_id):
-            for owner in readable_by(reader.subject):
-                record = self.records.document(owner, document_id)
-                if record is not None and not record.deleted:
-                    return record
-        raise NotFound("There is no such document.")
+        record = self._find(reader, document_id)
+        if record.deleted:
+            raise NotFound(_NO_SUCH_DOCUMENT)
+        return record
 
     def add_text(self, reader: Reader, name: str, text: str, *, shared: bool) -> Document:
         """A new document from its text. Raises Forbidden, ValidationFailed or PayloadTooLarge."""
@@ -96,15 +96,29 @@ class Library:
         return record, self._form(record)
 
     def delete(self, reader: Reader, document_id: str) -> None:
-        """Delete a document; it is never listed or retrieved from now on. Raises Forbidden or NotFound."""
-        record = self._writable(reader, document_id)
+        """Delete a document; it is never listed or retrieved from now on. Raises Forbidden or NotFound.
+
+        Asked again, it deletes what a failure may have left of the files, before it raises NotFound.
+        """
+        record = self._find(reader, document_id)
+        _check_writer(reader, record.owner)
         self.records.mark_deleted(record.owner, record.document_id)
         self.files.delete_folder(document_prefix(record.owner, record.document_id))
+        if record.deleted:
+            raise NotFound(_NO_SUCH_DOCUMENT)
+
+    def _find(self, reader: Reader, document_id: str) -> Document:
+        """The record among those that the reader may read, a deleted one too. Raises NotFound."""
+        if is_document_id(document_id):
+            for owner in readable_by(reader.subject):
+                record = self.records.document(owner, document_id)
+                if record is not None:
+                    return record
+        raise NotFound(_NO_SUCH_DOCUMENT)
 
     def _new(self, reader: Reader, name: str, size: int, *, shared: bool) -> Document:
-        if shared and not reader.is_curator:
-            raise Forbidden("Only curators may write shared documents.")
         owner = SHARED if shared else owner_of(reader.subject)
+        _check_writer(reader, owner)
         shown, document_id = display_name(name), new_document_id()
         record = Document(
             owner=owner,
@@ -118,19 +132,14 @@ class Library:
     def _replace(
         self, reader: Reader, document_id: str, name: str | None, size: int, *, keep_version: bool
     ) -> Document:
-        record = self._writable(reader, document_id)
+        record = self.get(reader, document_id)
+        _check_writer(reader, record.owner)
         shown = display_name(record.name if name is None else name)
         key = document_key(record.owner, record.document_id, shown)
         new = self.records.replace(replace(record, name=shown, key=key, size=size), keep_version=keep_version)
         if new is None:
-            raise NotFound("There is no such document.")
+            raise NotFound(_NO_SUCH_DOCUMENT)
         return new
-
-    def _writable(self, reader: Reader, document_id: str) -> Document:
-        record = self.get(reader, document_id)
-        if record.owner == SHARED and not reader.is_curator:
-            raise Forbidden("Only curators may write shared documents.")
-        return record
 
     def _form(self, record: Document) -> Upload:
         return self.files.upload_form(record.key, max_bytes=MAX_DOCUMENT_BYTES, media_type=_media_type(record))
@@ -139,6 +148,11 @@ class Library:
 def next_after(page: Sequence[Document], limit: int) -> tuple[str, str] | None:
     """Where the page after this one begins; None when this one is the last."""
     return (page[-1].owner, page[-1].document_id) if len(page) == limit else None
+
+
+def _check_writer(reader: Reader, owner: str) -> None:
+    if owner == SHARED and not reader.is_curator:
+        raise Forbidden("Only curators may write shared documents.")
 
 
 def _content(text: str) -> bytes:
