@@ -45,7 +45,7 @@ class CognitoIdentity implements Identity {
       const { nextStep } = challengeResponse
         ? await confirmSignIn({ challengeResponse })
         : await signIn({
-            username: values.username ?? "",
+            username: (values.username ?? "").trim(),
             password: values.password ?? "",
             options: { authFlowType: "USER_SRP_AUTH" },
           });

@@ -8,8 +8,11 @@ export interface AnswerView {
   text(text: string): void;
   done(answer: { message: string; citations: Citation[]; model: string; knowledge?: Knowledge }): void;
   usage(usage: Usage): void;
-  /** `retry` asks the same question again; a turn that was stored already is not stored twice. */
-  failed(error: unknown, retry: () => void): void;
+  /**
+   * `retry` asks the same question again, and is false while another is being answered. A turn that was stored already
+   * is not stored twice.
+   */
+  failed(error: unknown, retry: () => boolean): void;
 }
 
 interface PendingTurn {
@@ -161,7 +164,9 @@ export class Chat {
   private fail(turn: PendingTurn, error: unknown): void {
     this.finish(turn, () =>
       turn.view.failed(error, () => {
-        if (!this.busy) this.ask(turn.message, turn.view, turn.requestId);
+        if (this.busy) return false;
+        this.ask(turn.message, turn.view, turn.requestId);
+        return true;
       }),
     );
   }

@@ -95,9 +95,10 @@ function startChat(identity: Identity, config: Config): void {
   const openConversation = async (id: string): Promise<void> => {
     showNavigation(false);
     chat.switchTo(id);
+    transcript.clear();
     try {
       const turns = await api.turns(id);
-      if (chat.conversationId === id) transcript.show(turns);
+      if (chat.conversationId === id && !chat.busy) transcript.show(turns);
     } catch (error) {
       report(error);
     }

@@ -111,10 +111,10 @@ export class Transcript {
           const again = make("button", "", "Try again");
           again.type = "button";
           again.addEventListener("click", () => {
+            if (!retry()) return;
             sources.replaceChildren();
             text.textContent = "";
             waiting();
-            retry();
           });
           sources.append(again);
         }),

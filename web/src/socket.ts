@@ -44,6 +44,8 @@ export class ParleySocket {
   private attempts = 0;
   private wanted = false;
   private connecting = false;
+  /** Whether the session has begun on this connection. */
+  private ready = false;
   private retryTimer = 0;
   private pingTimer = 0;
   private silenceTimer = 0;
@@ -74,9 +76,9 @@ export class ParleySocket {
     return this.wanted;
   }
 
-  /** False when there is no open connection: nothing was sent. */
+  /** False while there is no connection with a session on it: nothing was sent. */
   send(frame: { action: string } & Record<string, unknown>): boolean {
-    if (this.socket?.readyState !== WebSocket.OPEN) return false;
+    if (!this.ready || this.socket?.readyState !== WebSocket.OPEN) return false;
     this.socket.send(JSON.stringify(frame));
     return true;
   }
@@ -108,7 +110,9 @@ export class ParleySocket {
     const socket = new WebSocket(url);
     this.socket = socket;
     this.expectFrame();
-    socket.addEventListener("open", () => this.send({ action: "session.start", session_id: ticket.session_id }));
+    socket.addEventListener("open", () =>
+      socket.send(JSON.stringify({ action: "session.start", session_id: ticket.session_id })),
+    );
     socket.addEventListener("message", (event) => this.receive(event));
     socket.addEventListener("close", () => {
       if (this.socket === socket) this.lost();
@@ -121,6 +125,7 @@ export class ParleySocket {
     if (!frame) return;
     if (frame.type === "session.ready") {
       this.attempts = 0;
+      this.ready = true;
       window.clearInterval(this.pingTimer);
       this.pingTimer = window.setInterval(() => this.ping(), PING_EVERY_MS);
       this.events.state("open");
@@ -146,6 +151,7 @@ export class ParleySocket {
     window.clearInterval(this.pingTimer);
     window.clearTimeout(this.silenceTimer);
     const socket = this.socket;
+    this.ready = false;
     this.socket = null;
     socket?.close();
   }
