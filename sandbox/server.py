@@ -70,14 +70,12 @@ def bind(port: int) -> socket.socket:
     return listener
 
 
-def serve(app: Starlette, listener: socket.socket) -> None:
-    """Serve until SIGINT or SIGTERM."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+def server_config(app: Starlette) -> uvicorn.Config:
+    """The server's settings: API Gateway's limits on frames and messages among them."""
     # API Gateway offers no compression, sends no pings of its own and limits each frame besides the whole message;
     # the websockets package takes both limits as a pair.
     limits: Any = (MESSAGE_LIMIT, FRAME_LIMIT)
-    config = uvicorn.Config(
+    return uvicorn.Config(
         app,
         ws=ApiGatewayProtocol,
         ws_max_size=limits,
@@ -86,4 +84,10 @@ def serve(app: Starlette, listener: socket.socket) -> None:
         log_level="warning",
         timeout_graceful_shutdown=3,
     )
-    uvicorn.Server(config).run(sockets=[listener])
+
+
+def serve(app: Starlette, listener: socket.socket) -> None:
+    """Serve until SIGINT or SIGTERM."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    uvicorn.Server(server_config(app)).run(sockets=[listener])

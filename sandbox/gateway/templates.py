@@ -126,11 +126,20 @@ class _Text(str):
         return _Text(self.upper())
 
 
+class _Nothing(_Text):
+    """What stands where nothing was found: it prints as "", and so does all below it."""
+
+    def __getattr__(self, name: str) -> "_Nothing":
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self
+
+
 class _Object(dict[str, Any]):
     """A JSON object that prints as JSON and reads as "" where nothing stands, as API Gateway's do."""
 
     def __missing__(self, key: str) -> str:
-        return ""
+        return _Nothing()
 
     def __str__(self) -> str:
         return json.dumps(self, ensure_ascii=False, separators=(",", ":"))
@@ -152,7 +161,7 @@ def _wrap(value: Any) -> Any:
         return _Array([_wrap(item) for item in value])
     if isinstance(value, bool):
         return _Text("true" if value else "false")
-    return "" if value is None else value
+    return _Nothing() if value is None else value
 
 
 class _Input:

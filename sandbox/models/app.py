@@ -71,8 +71,8 @@ def create_models(ollama_host: str | None = None) -> Starlette:
     language_model = LanguageModel(Ollama(ollama_host))
     faults = Faults()
 
-    async def meet_fault(model: str, operation: str) -> Fault | None:
-        fault = await faults.meet(model, operation)
+    async def meet_fault(model: str, operation: str, texts: Sequence[str]) -> Fault | None:
+        fault = await faults.meet(model, operation, "\n".join(texts))
         if fault and fault.error:
             raise BedrockError(fault.error, "This fault was asked for by a test.")
         return fault
@@ -80,7 +80,7 @@ def create_models(ollama_host: str | None = None) -> Starlette:
     async def converse(request: Request) -> Response:
         started = time.monotonic()
         messages, options = _read_converse(await _json(request))
-        await meet_fault(request.path_params["model"], "Converse")
+        await meet_fault(request.path_params["model"], "Converse", [message.text for message in messages])
         text = "".join([piece async for piece in language_model.answer(messages, options)])
         body = {
             "output": {"message": {"role": "assistant", "content": [{"text": text}]}},
@@ -93,7 +93,7 @@ def create_models(ollama_host: str | None = None) -> Starlette:
     async def converse_stream(request: Request) -> Response:
         started = time.monotonic()
         messages, options = _read_converse(await _json(request))
-        fault = await meet_fault(request.path_params["model"], "ConverseStream")
+        fault = await meet_fault(request.path_params["model"], "ConverseStream", [message.text for message in messages])
 
         async def events() -> AsyncIterator[bytes]:
             yield encode_event("messageStart", {"role": "assistant"})
@@ -119,7 +119,7 @@ def create_models(ollama_host: str | None = None) -> Starlette:
     async def invoke(request: Request) -> Response:
         model = request.path_params["model"]
         body = await _json(request)
-        await meet_fault(model, "InvokeModel")
+        await meet_fault(model, "InvokeModel", [str(body.get("inputText", ""))])
         if model != EMBEDDING_MODEL:
             raise BedrockError("ResourceNotFoundException", f"The sandbox serves no InvokeModel for {model}.")
         text, dimensions, normalize = _read_embedding(body)

@@ -20,11 +20,14 @@ KINDS = {
 
 @dataclass
 class Fault:
-    """`times` calls of a model ("*" for any) and operation end in `error`, wait `delay` seconds, or lose their stream
-    after `break_after` words."""
+    """What happens to the next `times` calls of `model` and `operation` ("*" for any) that hold the text `containing`.
+
+    They wait `delay` seconds, and end in `error` or lose their stream after `break_after` pieces of text.
+    """
 
     model: str = "*"
     operation: Literal["Converse", "ConverseStream", "InvokeModel", "*"] = "*"
+    containing: str = ""
     times: int = 1
     error: str | None = None
     delay: float = 0.0
@@ -56,10 +59,11 @@ class Faults:
         """What has not been used up."""
         return [asdict(fault) for fault in self._waiting]
 
-    async def meet(self, model: str, operation: str) -> Fault | None:
+    async def meet(self, model: str, operation: str, request: str) -> Fault | None:
         """The fault of this call, its delay already spent."""
         for fault in self._waiting:
-            if fault.model in ("*", model) and fault.operation in ("*", operation):
+            met = fault.model in ("*", model) and fault.operation in ("*", operation)
+            if met and fault.containing in request:
                 fault.times -= 1
                 if fault.times <= 0:
                     self._waiting.remove(fault)
