@@ -2,6 +2,7 @@
 
 import functools
 import gc
+import os
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,7 @@ from aws_lambda_powertools import Logger, Metrics, Tracer
 type Handler = Callable[[Any, Any], Any]
 
 logger = Logger()
-metrics = Metrics()
+metrics = Metrics(namespace=os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "Parley"))
 
 
 def instrument(handler: Handler, *, correlation_id_path: str | None = None) -> Handler:
