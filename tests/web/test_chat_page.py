@@ -104,7 +104,7 @@ def page(context: BrowserContext, web: Any) -> Page:
 
 
 def sign_in(page: Page, web: Any) -> None:
-    page.get_by_label("User name").fill(web.username)
+    page.get_by_label("E-mail").fill(web.username)
     page.get_by_label("Password").fill(web.password)
     page.get_by_role("button", name="Sign in").click()
     expect(page.locator("#connection")).to_have_text("Connected")
@@ -146,11 +146,11 @@ def test_an_answer_streams_in_and_shows_its_sources(page: Page, web: Any) -> Non
 
 
 def test_a_wrong_password_is_a_sentence(page: Page, web: Any) -> None:
-    page.get_by_label("User name").fill(web.username)
+    page.get_by_label("E-mail").fill(web.username)
     page.get_by_label("Password").fill("not-the-Password-1")
     page.get_by_role("button", name="Sign in").click()
 
-    expect(page.get_by_role("alert")).to_have_text("The user name or the password is wrong.")
+    expect(page.get_by_role("alert")).to_have_text("The e-mail address or the password is wrong.")
     expect(page.get_by_label("Your message")).to_be_hidden()
 
 
@@ -219,7 +219,7 @@ def test_a_reload_stays_signed_in_and_signing_out_ends_it(page: Page, web: Any) 
 
 
 def test_the_keyboard_is_enough(page: Page, web: Any) -> None:
-    expect(page.get_by_label("User name")).to_be_focused()
+    expect(page.get_by_label("E-mail")).to_be_focused()
     page.keyboard.type(web.username)
     page.keyboard.press("Tab")
     page.keyboard.type(web.password)

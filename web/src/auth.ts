@@ -78,7 +78,7 @@ function signInSentence(error: unknown): string {
   switch (error instanceof Error ? error.name : "") {
     case "NotAuthorizedException":
     case "UserNotFoundException":
-      return "The user name or the password is wrong.";
+      return "The e-mail address or the password is wrong.";
     case "InvalidPasswordException":
       return "That password is too weak for this service. Choose a longer one with more kinds of characters.";
     case "PasswordResetRequiredException":

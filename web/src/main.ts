@@ -10,7 +10,7 @@ const SIGN_IN_FORMS: Record<Identity["fields"] | NonNullable<Step>, { hint: stri
   password: {
     hint: "Sign in to talk to your assistant.",
     fields: [
-      { name: "username", label: "User name or e-mail", type: "text", autocomplete: "username" },
+      { name: "username", label: "E-mail", type: "text", autocomplete: "username" },
       { name: "password", label: "Password", type: "password", autocomplete: "current-password" },
     ],
   },
