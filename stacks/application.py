@@ -35,4 +35,11 @@ def add_stacks(app: App, configuration: Configuration) -> None:
             from stacks.edge import EdgeStack
 
             edge = EdgeStack(app, configuration=configuration)
-        WebStack(app, configuration=configuration, bucket=data.storage.web_bucket, assistant=assistant, edge=edge)
+        WebStack(
+            app,
+            configuration=configuration,
+            bucket=data.storage.web_bucket,
+            encryption_key=data.storage.encryption_key,
+            assistant=assistant,
+            edge=edge,
+        )

@@ -1,9 +1,7 @@
 """cdk-nag: the rule packs that every synthesized template passes."""
 
 from aws_cdk import App, Validations
-from cdk_nag import AwsSolutionsChecks, HIPAASecurityChecks, NIST80053R5Checks, PCIDSS321Checks, ServerlessChecks
-
-_COMPLIANCE_PACKS = {"hipaa": HIPAASecurityChecks, "nist": NIST80053R5Checks, "pci": PCIDSS321Checks}
+from cdk_nag import AwsSolutionsChecks, ServerlessChecks
 
 
 def add_checks(app: App, *, compliance: str | None) -> None:
@@ -11,7 +9,9 @@ def add_checks(app: App, *, compliance: str | None) -> None:
 
     `compliance` adds the pack of one regime to the two that always run.
     """
-    packs = [AwsSolutionsChecks, ServerlessChecks]
+    Validations.of(app).add_plugins(AwsSolutionsChecks(app), ServerlessChecks(app))
     if compliance is not None:
-        packs.append(_COMPLIANCE_PACKS[compliance])
-    Validations.of(app).add_plugins(*(pack(app) for pack in packs))
+        from stacks.compliance import PACKS, answer_findings
+
+        answer_findings(app, compliance=compliance)
+        Validations.of(app).add_plugins(PACKS[compliance](app))

@@ -211,7 +211,7 @@ def load(context: Mapping[str, Any], *, today: date | None = None) -> Configurat
         settings = json_object(environments[environment])
     except Rejected as allowed:
         raise ConfigurationError(
-            f'Environment "{environment}" cannot be {given(environments[environment])}; allowed: {allowed}.'
+            f"Environment {given(environment)} cannot be {given(environments[environment])}; allowed: {allowed}."
         ) from None
     refuse_unknown("flag", settings, _FLAGS)
 
@@ -258,8 +258,8 @@ def _problems(it: Configuration, today: date) -> Iterator[str]:
                 )
     elif it.enable_password_sign_in:
         yield (
-            f'enablePasswordSignIn is true in environment "{it.environment}", but plain passwords are for the sandbox '
-            'alone; allowed: false, or the environment "local".'
+            f"enablePasswordSignIn is true in environment {given(it.environment)}, but plain passwords are for the "
+            'sandbox alone; allowed: false, or the environment "local".'
         )
     if it.enable_dax and not it.enable_rag:
         yield (

@@ -22,7 +22,7 @@ class Rejected(Exception):
 
 def quoted(values: Iterable[str]) -> str:
     """The values as a sentence lists them: `"a", "b"`."""
-    return ", ".join(f'"{value}"' for value in values)
+    return ", ".join(json.dumps(value) for value in values)
 
 
 def given(value: Any) -> str:
@@ -37,7 +37,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """` (did you mean "x"?)` for the known name most like `name`, or nothing."""
     spelling = {candidate.lower(): candidate for candidate in known}
     matches = difflib.get_close_matches(name.lower(), spelling, n=1, cutoff=0.5)
-    return f' (did you mean "{spelling[matches[0]]}"?)' if matches else ""
+    return f" (did you mean {json.dumps(spelling[matches[0]])}?)" if matches else ""
 
 
 def refuse_unknown(kind: str, names: Iterable[str], known: Iterable[str]) -> None:

@@ -1,6 +1,7 @@
 """The assistant's public address: the page and both APIs behind one CloudFront distribution."""
 
 from aws_cdk import App, CfnOutput
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from parley_constructs.identity import CognitoIdentity
 from parley_constructs.web import WebDistribution, WebDistributionProps
@@ -22,10 +23,14 @@ class WebStack(EnvironmentStack):
         *,
         configuration: Configuration,
         bucket: s3.IBucket,
+        encryption_key: kms.IKey,
         assistant: AssistantStack,
         edge: EdgeStack | None,
     ) -> None:
-        """Serve the page from `bucket`, with the web ACL and certificate that `edge` has."""
+        """Serve the page from `bucket`, with the web ACL and certificate that `edge` has.
+
+        `encryption_key` encrypts logs.
+        """
         super().__init__(app, "Web", configuration=configuration, description="Parley: page and public address")
         web_acl = edge.web_acl if edge else None
         certificate = edge.certificate if edge else None
@@ -44,6 +49,7 @@ class WebStack(EnvironmentStack):
                 certificate=certificate,
                 web_acl_arn=web_acl.arn if web_acl else None,
                 log_retention=log_retention(configuration),
+                log_encryption_key=encryption_key,
                 removal_policy=removal_policy(configuration),
             ),
         )

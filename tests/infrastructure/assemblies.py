@@ -45,9 +45,8 @@ class Assembly:
     @property
     def findings(self) -> list[dict[str, Any]]:
         """What the rule packs found and nobody acknowledged."""
-        report = self.directory / "validation-report.json"
-        reports = json.loads(report.read_text()).get("pluginReports", []) if report.exists() else []
-        return [violation for plugin in reports for violation in plugin.get("violations", [])]
+        reports = json.loads((self.directory / "validation-report.json").read_text())["pluginReports"]
+        return [violation for report in reports for violation in report.get("violations", [])]
 
     def stack(self, part: str) -> Template:
         """The template of the one stack whose name ends with `part`."""

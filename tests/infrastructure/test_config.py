@@ -1,6 +1,7 @@
 """What the configuration accepts, and the sentence that each refusal says."""
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
@@ -313,3 +314,11 @@ def test_list_reads_json_and_commas_alike(items: list[str]) -> None:
 def test_default_sizes_are_those_of_a_small_environment() -> None:
     assert Sizes().table_billing == "on-demand"
     assert Sizes().dax_nodes == 1
+
+
+def test_every_flag_and_size_is_in_the_documentation() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
+    names = [*vars(Configuration(environment="dev")), *vars(Sizes())]
+    flags = {re.sub("_([a-z])", lambda letter: letter[1].upper(), name) for name in names} - {"environment"}
+
+    assert {flag for flag in flags if f"`{flag}`" not in text} == set()

@@ -4,10 +4,14 @@ import json
 import os
 import subprocess
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
+from aws_cdk import App, Stack
+from aws_cdk import aws_logs as logs
 
-from tests.infrastructure.assemblies import ROOT, Synth
+from stacks.checks import add_checks
+from tests.infrastructure.assemblies import ROOT, Assembly, Synth
 
 ENVIRONMENTS = ("local", "dev", "staging", "prod")
 STACKS = {
@@ -36,6 +40,26 @@ def test_environment_has_its_stacks_and_the_account_s(synth: Synth, env: str) ->
 @pytest.mark.parametrize("env", ENVIRONMENTS)
 def test_nothing_is_found_that_nobody_acknowledged(synth: Synth, env: str) -> None:
     assert [finding for finding in synth(env).findings if finding["severity"] != "warning"] == []
+
+
+@pytest.mark.parametrize("compliance", ["hipaa", "nist", "pci"])
+def test_compliance_leaves_nothing_unanswered(synth: Synth, compliance: str) -> None:
+    findings = synth("prod", compliance=compliance).findings
+
+    assert [finding for finding in findings if finding["severity"] != "warning"] == []
+
+
+@pytest.mark.parametrize(
+    ("compliance", "pack"), [("hipaa", "HIPAA.Security"), ("nist", "NIST.800.53.R5"), ("pci", "PCI.DSS.321")]
+)
+def test_compliance_adds_its_pack(tmp_path: Path, compliance: str, pack: str) -> None:
+    app = App(outdir=str(tmp_path))
+    logs.CfnLogGroup(Stack(app, "Stack"), "InTheClear", retention_in_days=30)
+    add_checks(app, compliance=compliance)
+
+    with pytest.raises(RuntimeError, match="ValidationFailed"):
+        app.synth()
+    assert f"{pack}-CloudWatchLogGroupEncrypted" in {finding["ruleName"] for finding in Assembly(tmp_path).findings}
 
 
 @pytest.mark.parametrize("env", ENVIRONMENTS)
