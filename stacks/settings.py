@@ -38,6 +38,11 @@ _RETENTION = {
 }
 
 
+# The services that the runtime has a client for (parley/aws/clients.py): what botocore knows of the others is most of
+# the package.
+_AWS_SERVICES = ("apigatewaymanagementapi", "bedrock-runtime", "dynamodb", "kms", "lambda", "s3")
+
+
 def log_retention(configuration: Configuration) -> logs.RetentionDays:
     """How long the environment's logs are kept."""
     return _RETENTION[configuration.sizes.log_retention_days]
@@ -70,4 +75,5 @@ def _package(configuration: Configuration, name: str) -> lambda_.Code:
         packages=["parley"],
         architecture=architecture(configuration),
         host=configuration.build_for == "host",
+        botocore_services=_AWS_SERVICES,
     )
