@@ -199,7 +199,8 @@ class KnowledgeBase(Construct):
                 "fail move to the queue's own dead-letter queue."
             },
         )
-        grant_objects(props.documents_bucket, function, prefix=DOCUMENTS_PREFIX, read=True)
+        # Deleting: a file that a replacement left behind, or that arrived after its document was deleted.
+        grant_objects(props.documents_bucket, function, prefix=DOCUMENTS_PREFIX, read=True, delete=True)
         props.knowledge_table.grant_read_write_data(function)
         BedrockModels(self).grant_invoke(function, [props.embedding_model])
         policy = function.role.node.find_child("DefaultPolicy") if function.role else None
