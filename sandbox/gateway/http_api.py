@@ -66,14 +66,14 @@ class HttpApi:
         ]
         client = request.client.host if request.client else "127.0.0.1"
         headers += [("x-forwarded-for", client), ("x-forwarded-proto", request.url.scheme)]
-        headers += [("host", f"{api.id}.execute-api.localhost:{self._aws.client.base_url.port}")]
         try:
             async with asyncio.timeout(self._timeout), AsyncExitStack() as held:
                 if route and route.integration and route.integration.function:
                     await held.enter_async_context(self._functions.slot(route.integration.function))
                 answer = await self._aws.client.request(
                     request.method,
-                    path if api.stage == "$default" else f"/{api.stage}{path}",
+                    # Addressed by path: by host, MiniStack would take `/health` for its own.
+                    f"/_aws/execute-api/{api.id}/{api.stage}{path}",
                     params=request.url.query or None,
                     content=body,
                     headers=headers,
