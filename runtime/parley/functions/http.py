@@ -241,7 +241,7 @@ def _body(event: Mapping[str, Any], route: Route) -> Any:
 def _response(reply: Reply) -> Response[Any]:
     headers: dict[str, str | list[str]] = {"Cache-Control": "no-store", **reply.headers}
     if reply.body is None:
-        return Response(reply.status, headers=headers)
+        return Response(reply.status, body="", headers=headers)
     return Response(reply.status, "application/json", reply.body, headers)
 
 
