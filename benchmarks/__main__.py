@@ -1,11 +1,9 @@
 """`scripts/bench SUBJECT`: each subject measures one thing and compares it with a named baseline of the same run."""
 
 import argparse
-from pathlib import Path
 
 from benchmarks import cold_start, concurrency, synth, turn
 from benchmarks.report import show
-from benchmarks.samples import PROJECT
 
 ENVIRONMENTS = ["dev", "staging", "prod"]
 
@@ -30,7 +28,6 @@ def main() -> None:
     )
     crowd = subject("concurrency", "simultaneous WebSocket sessions against the running sandbox", rounds=None)
     crowd.add_argument("--steps", type=int, nargs="+", default=[10, 50, 100, 200, 400], help="sessions at once, rising")
-    crowd.add_argument("--sandbox", type=Path, default=PROJECT / ".sandbox", help="the sandbox's folder")
     arguments = parser.parse_args()
 
     match arguments.subject:
@@ -45,7 +42,7 @@ def main() -> None:
             measured = synth.measure(arguments.environments or ENVIRONMENTS, rounds=arguments.rounds)
         case "concurrency":
             title, baseline = "Time to the whole answer, median", "one session alone"
-            measured = concurrency.measure(arguments.steps, outputs=arguments.sandbox / "outputs.json")
+            measured = concurrency.measure(arguments.steps)
     show(title, baseline, measured, as_json=arguments.json)
 
 

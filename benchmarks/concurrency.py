@@ -5,7 +5,6 @@ import json
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
@@ -13,6 +12,8 @@ import httpx
 import websockets
 
 from benchmarks.report import Measurement, measurement
+from sandbox.demo_user import sign_in
+from sandbox.state import SandboxError, State
 
 QUESTION = "How long is a ticket valid?"
 ANSWER_WITHIN = 60.0
@@ -79,12 +80,16 @@ async def step(sessions: int, addresses: dict[str, Any], token: str) -> Outcome:
     return outcome
 
 
-def measure(steps: list[int], *, outputs: Path, token: str) -> dict[str, Measurement]:
+def measure(steps: list[int]) -> dict[str, Measurement]:
     """Measure each step until one fails; the baseline is one session alone, warm.
 
     A step that failed is the last: its note says how many sessions went without an answer and what broke first.
     """
-    addresses = json.loads(outputs.read_text())
+    try:
+        addresses = State.locate().outputs()
+    except SandboxError as error:
+        raise SystemExit(str(error)) from error
+    token = sign_in(addresses, addresses["username"], addresses["password"])
     asyncio.run(step(1, addresses, token))
     alone = asyncio.run(step(1, addresses, token))
     if not alone.seconds:

@@ -81,7 +81,7 @@ class Sandbox:
 
     def new_user(self, *, groups: Sequence[str] = ()) -> Person:
         """A user nobody has used before."""
-        name, password = f"person-{uuid.uuid4().hex[:12]}", new_password()
+        name, password = f"person-{uuid.uuid4().hex[:12]}@example.com", new_password()
         ensure_user(
             self.aws("cognito-idp"), self.outputs["user_pool_id"], username=name, password=password, groups=groups
         )
