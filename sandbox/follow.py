@@ -16,8 +16,10 @@ from sandbox.state import STACK_PREFIX, State
 if TYPE_CHECKING:
     from mypy_boto3_logs import CloudWatchLogsClient
 
-_PLATFORM = re.compile(r"^(START|END|REPORT) RequestId: |^INIT_START ")
-_QUIET = re.compile(r" INFO | \[INFO\]|INFO:")
+# Lambda's own lines, and metrics, which CloudWatch reads out of the log.
+_PLATFORM = re.compile(r'^(START|END|REPORT) RequestId: |^INIT_START |^\{"_aws":')
+# MiniStack repeats in its own log what functions say, as lines of JSON.
+_QUIET = re.compile(r" INFO |^\{")
 _INTERVAL = 1.0
 
 
@@ -28,7 +30,7 @@ def follow(state: State, servers: list[Server], endpoint: str, console: Console)
     files = [ServerLog(server.name, state.log(server.name)) for server in servers]
     while True:
         for name, line in [*functions.news(), *(item for file in files for item in file.news())]:
-            console.print(f"{name:<16} {line}", markup=False, soft_wrap=True)
+            console.print(f"{name:<24} {line}", markup=False, soft_wrap=True)
         for server in servers:
             if server.process() is None:
                 return server.name
@@ -62,7 +64,7 @@ class FunctionLogs:
         self._logs = logs
         self._since: dict[str, int] = {}
         self._start = since
-        self._seen: set[str] = set()
+        self._seen: set[tuple[str, str, int, str]] = set()
 
     def news(self) -> list[tuple[str, str]]:
         """What was written since the last look, as pairs of function and line."""
@@ -71,15 +73,19 @@ class FunctionLogs:
             for group in self._groups():
                 since = self._since.get(group, self._start)
                 for event in self._events(group, since):
-                    if event["eventId"] in self._seen:
+                    # MiniStack gives events no id of their own.
+                    key = (group, event["logStreamName"], event["timestamp"], event["message"])
+                    if key in self._seen:
                         continue
-                    self._seen.add(event["eventId"])
+                    self._seen.add(key)
                     self._since[group] = max(self._since.get(group, 0), event["timestamp"])
                     message = event["message"].rstrip()
                     if not _PLATFORM.match(message):
                         found.append((event["timestamp"], _short(group), message))
         except (BotoCoreError, ClientError):
             pass
+        # Only events of a group's last millisecond can be read again.
+        self._seen = {key for key in self._seen if key[2] >= self._since.get(key[0], 0)}
         return [(name, line) for _, name, line in sorted(found)]
 
     def _groups(self) -> list[str]:
@@ -93,6 +99,6 @@ class FunctionLogs:
 
 
 def _short(group: str) -> str:
-    """A group's name without stack prefix and random suffix."""
-    name = group.removeprefix("/aws/lambda/").removeprefix(STACK_PREFIX + "-")
-    return re.sub(r"(Function)?(LogGroup|Logs)?[0-9A-F]{8}.*$", "", name)[:28]
+    """A group's name without prefix and random suffix: `Assistant-Chat`."""
+    name = group.rpartition(STACK_PREFIX + "-")[2]
+    return re.sub(r"(Logs|LogGroup)?[0-9A-F]{8}.*$", "", name)

@@ -69,6 +69,9 @@ def up(ports: Ports, *, detach: bool) -> None:
         console.print("\nStopping the sandbox.")
         down()
         return
+    except BaseException:
+        _stop(state, list(read_servers(state).values()))
+        raise
     _stop(state, list(read_servers(state).values()))
     raise SandboxError(message)
 

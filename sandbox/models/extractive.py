@@ -22,7 +22,7 @@ _ATTRIBUTE = re.compile(r'(\w+)="([^"]*)"')
 _QUESTION = re.compile(r"<question>(?P<text>.*?)</question>", re.DOTALL)
 # A sentence ends at its mark and a space, or at once where the script writes no spaces; a line of a list is one too.
 _SENTENCE_END = re.compile(
-    r"(?<=[.!?])[\"')\]`*]*\s+(?=[^a-z\s])|(?<=[\u3002\uff01\uff1f])|\n\s*\n|\n(?=\s*(?:[-*+|#]|\d+[.)])\s*)"
+    r"(?<=[.!?])[\"')\]`*]*\s+(?=[^a-z\s])|(?<=[\u3002\uff01\uff1f])|\n\s*\n|\n(?=\s*(?:\||#+ |[-*+] |\d{1,2}[.)] ))"
 )
 _FOLLOW_UP_WORDS = 4
 # The share of the question's weighted words that a sentence (with its heading) must hold to count as an answer.
