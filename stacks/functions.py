@@ -86,11 +86,12 @@ class Functions:
             },
         )
         self._grant_turn(function)
-        self._grant_table(function, connections, "dynamodb:GetItem", "dynamodb:DeleteItem")
+        # A connection that is gone is forgotten.
+        self._grant_table(function, connections, "dynamodb:DeleteItem")
         return function
 
     def websocket(self, *, turn: PythonFunction, callback_url: str) -> PythonFunction:
-        """Keeps connections and sessions, and hands each message to `turn`."""
+        """Keeps connections, and hands each message to `turn`."""
         sessions, connections = self._storage.sessions_table, self._storage.connections_table
         function = self._make(
             "WebSocket",
@@ -102,15 +103,7 @@ class Functions:
                 "RETENTION_DAYS": str(self._configuration.retention_days),
             },
         )
-        self._grant_table(function, sessions, "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem")
-        self._grant_table(
-            function,
-            connections,
-            "dynamodb:GetItem",
-            "dynamodb:PutItem",
-            "dynamodb:UpdateItem",
-            "dynamodb:DeleteItem",
-        )
+        self._grant_table(function, connections, "dynamodb:PutItem", "dynamodb:DeleteItem")
         # Not grant_invoke: it also admits every version and alias, by a wildcard.
         function.add_to_role_policy(
             iam.PolicyStatement(actions=["lambda:InvokeFunction"], resources=[turn.function_arn])
@@ -141,7 +134,7 @@ class Functions:
             },
         )
         self._grant_table(function, credentials, "dynamodb:PutItem")
-        self._grant_table(function, sessions, "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem")
+        self._grant_table(function, sessions, "dynamodb:GetItem", "dynamodb:PutItem")
         return function
 
     def documents(self) -> PythonFunction:

@@ -176,18 +176,27 @@ def test_network_is_referred_to_strongly_and_the_rest_weakly(prod: Assembly) -> 
 
 
 def test_functions_may_do_what_they_do_and_nothing_more(dev: Assembly) -> None:
+    exactly = {
+        "ticket_authorizer": {"dynamodb:DeleteItem"},
+        "health": {"dynamodb:GetItem", "lambda:InvokeFunction"},
+        "tickets": {"dynamodb:GetItem", "dynamodb:PutItem"},
+        "websocket": {
+            "dynamodb:PutItem",
+            "dynamodb:DeleteItem",
+            "lambda:InvokeFunction",
+            "execute-api:ManageConnections",
+        },
+    }
     allowed = {
         handler: {
             action
             for action in actions_of(role_policies(dev, f"parley.functions.{handler}.handler"))
             if action.split(":")[0] not in {"logs", "xray", "kms"}
         }
-        for handler in ("health", "ticket_authorizer", "tickets")
+        for handler in exactly
     }
 
-    assert allowed["ticket_authorizer"] == {"dynamodb:DeleteItem"}
-    assert allowed["health"] == {"dynamodb:GetItem", "lambda:InvokeFunction"}
-    assert allowed["tickets"] <= {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"}
+    assert allowed == exactly
     for handler in ("chat", "turn", "websocket", "conversations", "documents"):
         actions = actions_of(role_policies(dev, f"parley.functions.{handler}.handler"))
         assert not any(action.endswith("*") for action in actions), handler
