@@ -1,5 +1,6 @@
 """AWS clients: made once, when first used, with timeouts that fit inside a turn."""
 
+import threading
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,10 @@ STORE_ATTEMPTS = 4
 """First attempt and retries, with the SDK's exponential backoff and jitter: about 2 s of throttling at most."""
 
 
+_making = threading.Lock()
+"""Clients are thread-safe; the session that makes them is not."""
+
+
 def make_client(service: str, *, read_timeout: float, attempts: int, **options: Any) -> Any:
     """A client of `service` whose calls end: connect and read timeouts in seconds, and bounded attempts."""
     # boto3 is imported here because it is the slowest import of all, and tests of callers can do without it.
@@ -34,7 +39,8 @@ def make_client(service: str, *, read_timeout: float, attempts: int, **options: 
         retries={"mode": "standard", "total_max_attempts": attempts},
     )
     factory: Any = boto3.client
-    return factory(service, config=config, **options)
+    with _making:
+        return factory(service, config=config, **options)
 
 
 @cache

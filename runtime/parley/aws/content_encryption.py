@@ -4,6 +4,7 @@ Each ciphertext is bound to its subject and conversation through the encryption 
 record it does not decrypt.
 """
 
+import logging
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError
@@ -12,6 +13,8 @@ from parley.errors import ParleyError, StoreUnavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_kms.client import KMSClient
+
+logger = logging.getLogger(__name__)
 
 CACHE_CAPACITY = 1000
 """Data keys in memory at most: one for each conversation that this process writes, and each it reads."""
@@ -78,7 +81,12 @@ class ContentCipher:
             raise StoreUnavailable from error
         except Exception as error:
             # Damaged bytes surface as whatever the parser met: struct, unicode, signature and format errors alike.
-            raise ContentUnreadable from error
-        if not context.items() <= header.encryption_context.items():
+            cause = type(error).__name__
+        else:
+            cause = "" if context.items() <= header.encryption_context.items() else "another record's context"
+        if cause:
+            # Raised here, where the error is gone, so that the SDK's half-read stream ends now and not at some later
+            # collection of garbage.
+            logger.error("Stored content does not decrypt: %s", cause)
             raise ContentUnreadable
         return bytes(content)

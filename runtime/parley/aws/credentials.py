@@ -5,8 +5,9 @@ import hmac
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from parley.aws.failures import store_errors
 from parley.aws.items import from_item, to_item
@@ -22,16 +23,14 @@ KEY_PREFIX = "parley"
 _NO_SECRET = "0" * 64
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ticket:
+class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     """A ticket as its user gets it, and when it expires (epoch seconds)."""
 
     ticket: str
     expires_at: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grant:
+class Grant(msgspec.Struct, frozen=True, kw_only=True):
     """Whom a credential stands for; a ticket's grant also names the session."""
 
     subject: str

@@ -2,14 +2,14 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 HTTP_TURN_SECONDS = 25.0
 """API Gateway's integrations end at 29 s; this leaves time to start cold and to answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Deadline:
+class Deadline(msgspec.Struct, frozen=True):
     """A moment on a monotonic clock, and when it was set. Seconds throughout."""
 
     began: float

@@ -6,15 +6,15 @@ US dollars per million tokens, on demand, in us-east-1, as Amazon lists them at 
 and its turns report none.
 """
 
-from dataclasses import dataclass
 from datetime import date
+
+import msgspec
 
 PRICES_AS_OF = date(2026, 11, 21)
 """When this table was last compared with the list."""
 
 
-@dataclass(frozen=True, slots=True)
-class Price:
+class Price(msgspec.Struct, frozen=True):
     """US dollars per million tokens; `regional_surcharge` is what a geographic inference profile adds."""
 
     input: float

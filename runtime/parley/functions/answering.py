@@ -1,7 +1,9 @@
 """What the functions that answer turns share: the assistant over AWS, requests that run once, and their metrics."""
 
+import contextlib
 import hashlib
 import hmac
+import threading
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any, Literal
@@ -27,6 +29,28 @@ KEY_LENGTH = 128
 """Characters of an idempotency key: a UUID is 36."""
 
 type ChatRole = Literal["quick", "reasoning"]
+
+
+class InBackground[T]:
+    """A part that is slow to make, being made from now on; calling gives it, once it is there."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._made: list[T] = []
+        self._lock = threading.Lock()
+        threading.Thread(target=self._begin, daemon=True).start()
+
+    def __call__(self) -> T:
+        """The part. Raises what making it raises; the next call then tries again."""
+        with self._lock:
+            if not self._made:
+                self._made.append(self._make())
+            return self._made[0]
+
+    def _begin(self) -> None:
+        # A failure here is nobody's yet: whoever needs the part makes it again, and gets the reason.
+        with contextlib.suppress(Exception):
+            self()
 
 
 class TurnSettings(Settings, frozen=True, kw_only=True):
@@ -96,14 +120,8 @@ class Answering:
 
 
 def conversation_table(table: str, content_key_arn: str, *, retention_days: int = 30) -> ConversationTable:
-    """The conversation store, its cipher made when content is first read or written."""
-    made: list[ContentCipher] = []
-
-    def cipher() -> ContentCipher:
-        if not made:
-            made.append(ContentCipher(content_key_arn, clients.kms()))
-        return made[0]
-
+    """The conversation store. Its cipher is on the way while the caller waits for passages and a model."""
+    cipher = InBackground(lambda: ContentCipher(content_key_arn, clients.kms()))
     return ConversationTable(table, clients.dynamodb(), cipher, retention_days=retention_days)
 
 

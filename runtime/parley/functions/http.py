@@ -8,7 +8,6 @@ Errors become responses here and nowhere else.
 import base64
 import binascii
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -52,8 +51,7 @@ class ErrorResponse(msgspec.Struct, frozen=True, kw_only=True):
     error: ErrorDetail
 
 
-@dataclass(frozen=True)
-class Request[BodyT]:
+class Request[BodyT](msgspec.Struct, frozen=True):
     """One request, verified and validated. Header names are in lower case."""
 
     caller: Caller

@@ -1,16 +1,16 @@
 """Who is calling, as the authorizers verified it. Nothing here trusts a body, a path or a header."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, TypeGuard
+
+import msgspec
 
 from parley.errors import Unauthorized
 
 CURATORS = "curators"
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(msgspec.Struct, frozen=True):
     """A verified caller. `subject` keys every read and write."""
 
     subject: str
@@ -22,8 +22,7 @@ class Caller:
         return CURATORS in self.groups
 
 
-@dataclass(frozen=True, slots=True)
-class Connected:
+class Connected(msgspec.Struct, frozen=True):
     """The verified end of one WebSocket connection, bound to one session by its ticket."""
 
     caller: Caller
