@@ -46,7 +46,9 @@ def up(ports: Ports, *, detach: bool) -> None:
     """Bring the sandbox up, or up to date; in front, stream its logs until Ctrl-C and stop it then."""
     state = State.locate()
     console = Console(highlight=False)
-    signal.signal(signal.SIGTERM, _interrupt)
+    # SIGINT too: a shell starts its background jobs with it ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     with _only_one(state):
         before = _running(state)
         try:

@@ -43,8 +43,17 @@ _parley_hash() {
   cat "$@" | { sha256sum 2>/dev/null || shasum -a 256; } | cut -d ' ' -f 1
 }
 
+_parley_heartbeat() {
+  # Says every few seconds that the work goes on, as long as the process $1 lives.
+  local seconds=0
+  while sleep 4 && kill -0 "$1" 2>/dev/null; do
+    seconds=$((seconds + 4))
+    echo "  still installing (${seconds} s) ..." >&2
+  done
+}
+
 _parley_setup() {
-  local node python_stamp node_stamp npm_job= log
+  local node python_stamp node_stamp npm_job= heart= log status=0
   node=$(_parley_node) || return 1
   case ":$PATH:" in *":$node:"*) ;; *) export PATH="$node:$PATH" ;; esac
 
@@ -52,27 +61,32 @@ _parley_setup() {
   node_stamp=$(_parley_hash package.json package-lock.json $([ -f web/package.json ] && echo web/package.json)) || return 1
   log=$(mktemp) || return 1
 
+  if [ "$(cat node_modules/.parley-setup 2>/dev/null)" = "$node_stamp" ] &&
+    [ "$(cat .venv/.parley-setup 2>/dev/null)" = "$python_stamp" ]; then
+    rm -f "$log"
+    return 0
+  fi
+  _parley_heartbeat $$ </dev/null &
+  heart=$!
+
   if [ "$(cat node_modules/.parley-setup 2>/dev/null)" != "$node_stamp" ]; then
     echo "Installing the Node packages ..." >&2
     (npm ci --no-audit --no-fund --loglevel=error >"$log" 2>&1 && echo "$node_stamp" >node_modules/.parley-setup) &
     npm_job=$!
   fi
-
   if [ "$(cat .venv/.parley-setup 2>/dev/null)" != "$python_stamp" ]; then
-    if ! _parley_install_python "$python_stamp"; then
-      [ -z "$npm_job" ] || { kill "$npm_job" 2>/dev/null; wait "$npm_job" 2>/dev/null; }
-      rm -f "$log"
-      return 1
-    fi
+    _parley_install_python "$python_stamp" || status=1
   fi
-
   if [ -n "$npm_job" ] && ! wait "$npm_job"; then
     cat "$log" >&2
-    rm -f "$log"
     echo "The Node packages could not be installed: npm's reason stands above." >&2
-    return 1
+    status=1
   fi
+
+  kill "$heart" 2>/dev/null
+  wait "$heart" 2>/dev/null
   rm -f "$log"
+  return "$status"
 }
 
 _parley_install_python() {
