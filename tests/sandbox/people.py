@@ -108,6 +108,13 @@ class Sandbox:
         stacks = self.aws("cloudformation").describe_stacks(StackName=f"Parley-local-{part}")["Stacks"]
         return {output["OutputKey"]: output["OutputValue"] for output in stacks[0]["Outputs"]}
 
+    def function(self, module: str) -> dict[str, Any]:
+        """The configuration of the function that runs a module of `parley.functions`."""
+        handler = f"parley.functions.{module}.handler"
+        pages = self.aws("lambda").get_paginator("list_functions").paginate()
+        [function] = [found for page in pages for found in page["Functions"] if found.get("Handler") == handler]
+        return dict(function)
+
     def close(self) -> None:
         """Close every client."""
         for client in self._clients:

@@ -14,7 +14,7 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {
     "malformed": ({"content": b'{"message": '}, 400, "invalid_json"),
     "not JSON at all": ({"content": b"\xff\xfe"}, 400, "invalid_json"),
     "no body": ({"content": b""}, 400, "invalid_json"),
-    "deeply nested": ({"content": b"[" * 50_000}, 400, "invalid_json"),
+    "deeply nested": ({"content": b"[" * 50_000}, 422, "validation_failed"),
     "not an object": ({"json": ["message"]}, 422, "validation_failed"),
     "a missing field": ({"json": {}}, 422, "validation_failed"),
     "an unknown field": ({"json": {"message": "Hello", "temperature": 1}}, 422, "validation_failed"),
@@ -22,11 +22,7 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {
     "an empty message": ({"json": {"message": ""}}, 422, "validation_failed"),
     "100 KB": ({"json": {"message": "a" * 100_000}}, 413, "payload_too_large"),
     "an unknown conversation": ({"json": {"message": "Hello", "conversation_id": UNKNOWN}}, 404, "not_found"),
-    "a conversation id that is none": (
-        {"json": {"message": "Hello", "conversation_id": "../etc"}},
-        422,
-        "validation_failed",
-    ),
+    "no conversation's id": ({"json": {"message": "Hello", "conversation_id": "../etc"}}, 404, "not_found"),
 }
 
 

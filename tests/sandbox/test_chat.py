@@ -49,8 +49,8 @@ def test_both_media_share_one_history(user: Person) -> None:
     assert second["conversation_id"] == first["conversation_id"]
     detail = user.http.get(f"/conversations/{first['conversation_id']}").json()
     assert [turn["role"] for turn in detail["turns"]] == ["user", "assistant", "user", "assistant"]
-    assert detail["turns"][0]["text"] == QUESTION
-    assert detail["turns"][3]["text"] == second["message"]
+    assert detail["turns"][0]["message"] == QUESTION
+    assert detail["turns"][3]["message"] == second["message"]
 
 
 def test_content_is_not_readable_in_the_store(sandbox: Sandbox, user: Person) -> None:

@@ -12,20 +12,19 @@ import pytest
 from tests.sandbox.people import Person, Sandbox, unique
 
 TURN_SECONDS = 25
+QUESTION = "How long is a ticket valid, and how many connections does it open?"
 
 
 def _models(sandbox: Sandbox) -> list[str]:
     """The models of the role `quick`, first choice first."""
-    function = sandbox.outputs_of("Assistant")["ChatFunctionName"]
-    variables = sandbox.aws("lambda").get_function_configuration(FunctionName=function)["Environment"]["Variables"]
-    models: list[str] = json.loads(variables["MODELS"])["quick"]
+    models: list[str] = json.loads(sandbox.function("chat")["Environment"]["Variables"]["MODELS"])["quick"]
     return models
 
 
 @pytest.mark.parametrize("error", ["ThrottlingException", "ServiceUnavailableException", "ModelTimeoutException"])
 def test_the_next_model_answers_when_the_first_cannot(sandbox: Sandbox, user: Person, error: str) -> None:
     first, second, *_ = _models(sandbox)
-    question = unique("How long is a ticket valid?")
+    question = unique(QUESTION)
     sandbox.fault(containing=question, model=first, error=error, times=50)
 
     answer = user.chat(question).raise_for_status().json()
@@ -36,7 +35,7 @@ def test_the_next_model_answers_when_the_first_cannot(sandbox: Sandbox, user: Pe
 
 def test_the_next_model_answers_a_stream(sandbox: Sandbox, user: Person) -> None:
     first, second, *_ = _models(sandbox)
-    question = unique("How long is a ticket valid?")
+    question = unique(QUESTION)
     sandbox.fault(containing=question, model=first, error="ThrottlingException", times=50)
 
     with user.connected() as connection:
@@ -46,7 +45,7 @@ def test_the_next_model_answers_a_stream(sandbox: Sandbox, user: Person) -> None
 
 
 def test_when_no_model_answers_the_error_is_retryable_and_nothing_is_stored(sandbox: Sandbox, user: Person) -> None:
-    question = unique("How long is a ticket valid?")
+    question = unique(QUESTION)
     sandbox.fault(containing=question, error="ServiceUnavailableException", times=50)
 
     refused = user.chat(question)
@@ -58,7 +57,7 @@ def test_when_no_model_answers_the_error_is_retryable_and_nothing_is_stored(sand
 
 def test_a_slow_model_leaves_time_for_the_next(sandbox: Sandbox, user: Person) -> None:
     first, second, *_ = _models(sandbox)
-    question = unique("How long is a ticket valid?")
+    question = unique(QUESTION)
     sandbox.fault(containing=question, model=first, delay=60.0, times=50)
 
     started = time.monotonic()
@@ -69,7 +68,7 @@ def test_a_slow_model_leaves_time_for_the_next(sandbox: Sandbox, user: Person) -
 
 
 def test_a_broken_stream_is_said_and_stores_nothing(sandbox: Sandbox, user: Person) -> None:
-    question = unique("How long is a ticket valid?")
+    question = unique(QUESTION)
     sandbox.fault(containing=question, break_after=2, times=50)
 
     with user.connected() as connection:
@@ -80,7 +79,7 @@ def test_a_broken_stream_is_said_and_stores_nothing(sandbox: Sandbox, user: Pers
 
 
 def test_chat_answers_without_passages_when_the_knowledge_path_is_down(sandbox: Sandbox, user: Person) -> None:
-    question = unique("How long is a ticket valid?")
+    question = unique(QUESTION)
     sandbox.fault(containing=question, operation="InvokeModel", error="ServiceUnavailableException", times=50)
 
     answer = user.chat(question).raise_for_status().json()
@@ -109,7 +108,7 @@ def test_a_key_belongs_to_one_request(user: Person) -> None:
 
 
 def test_a_function_killed_in_a_turn_leaves_one_turn_after_the_retry(sandbox: Sandbox, user: Person) -> None:
-    question, key = unique("How long is a ticket valid?"), str(uuid.uuid4())
+    question, key = unique(QUESTION), str(uuid.uuid4())
     sandbox.fault(containing=question, operation="Converse", delay=8.0, times=1)
     before = _functions(sandbox, "chat")
     answers: list[httpx.Response] = []
@@ -133,8 +132,8 @@ def test_a_function_killed_in_a_turn_leaves_one_turn_after_the_retry(sandbox: Sa
 
 def _functions(sandbox: Sandbox, module: str) -> set[psutil.Process]:
     """The processes that run a function now."""
-    name = sandbox.outputs_of("Assistant")[f"{module.capitalize()}FunctionName"]
-    running = psutil.Process(sandbox.outputs["processes"]["ministack"]).children(recursive=True)
+    name = sandbox.function(module)["FunctionName"]
+    running = psutil.Process(sandbox.outputs["pids"]["ministack"]).children(recursive=True)
     return {child for child in running if child.environ().get("AWS_LAMBDA_FUNCTION_NAME") == name}
 
 
