@@ -383,6 +383,15 @@ def test_a_failed_request_may_run_again_and_keeps_its_reason(dynamodb: Any) -> N
     assert once.run("ada", KEY, Context(), lambda: "turn") == "turn"
 
 
+def test_a_failure_keeps_its_reason_even_when_the_record_cannot_be_removed(dynamodb: Any) -> None:
+    def fail() -> str:
+        dynamodb.delete_table(TableName="requests")
+        raise ModelUnavailable
+
+    with pytest.raises(ModelUnavailable):
+        RequestsOnce("requests", dynamodb).run("ada", KEY, Context(), fail)
+
+
 def test_a_key_with_another_content_is_refused(dynamodb: Any) -> None:
     once = RequestsOnce("requests", dynamodb)
     once.run("ada", KEY, Context(), lambda: "turn")

@@ -320,6 +320,14 @@ def test_a_conversation_that_is_always_busy_is_a_retryable_error(cloud: Cloud) -
     assert caught.value.retryable
 
 
+def test_a_transaction_that_is_always_throttled_is_a_busy_store(cloud: Cloud) -> None:
+    throttled = [cancelled("None", "ThrottlingError", "None")] * 20
+    with pytest.raises(StoreUnavailable):
+        cloud.store(Meddling(cloud.dynamodb, "transact_write_items", *throttled)).append(
+            ADA, new_id(START), exchange(), turn_count=0
+        )
+
+
 @pytest.mark.parametrize(
     "mistake", [client_error("AccessDeniedException"), cancelled("ValidationError", "None", "None")]
 )

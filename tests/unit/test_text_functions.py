@@ -322,6 +322,18 @@ def test_a_turn_that_was_killed_after_it_was_stored_is_not_stored_again(cloud: C
     assert len([item for item in cloud.items("conversations") if item["sk"]["S"].startswith("turn#")]) == 2
 
 
+def test_an_answer_that_is_stored_counts_although_its_request_cannot_be_noted(cloud: Cloud) -> None:
+    generate = cloud.model.generate
+
+    def and_the_table_goes(*arguments: Any, **options: Any) -> Any:
+        cloud.dynamodb.delete_table(TableName="idempotency")
+        return generate(*arguments, **options)
+
+    cloud.model.generate = and_the_table_goes  # type: ignore[method-assign]  # the table fails during the turn
+    status, answer, _ = cloud.chat(key="k")
+    assert (status, answer["message"]) == (200, "An answer.")
+
+
 def test_the_answer_of_a_deleted_conversation_is_gone(cloud: Cloud) -> None:
     conversation_id = cloud.chat(key="k")[1]["conversation_id"]
     cloud.http("conversations", "DELETE", f"/conversations/{conversation_id}")

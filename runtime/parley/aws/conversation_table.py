@@ -94,6 +94,7 @@ class ConversationTable:
             for turn in (exchange.question, exchange.answer)
         ]
         count = turn_count
+        throttled = False
         for attempt in range(APPEND_ATTEMPTS):
             if attempt:
                 self._pause(random.uniform(0, 0.02 * 2**attempt))  # noqa: S311 - spreads writers out, guards nothing
@@ -111,9 +112,10 @@ class ConversationTable:
                     count = self.conversation(subject, conversation_id).turn_count
                 elif not _is_worth_retrying(error):
                     raise
+                throttled = _codes(error).isdisjoint({"ConditionalCheckFailed", "TransactionConflict"})
             else:
                 return
-        raise ConversationBusy
+        raise StoreUnavailable if throttled else ConversationBusy
 
     def answer_to(self, subject: str, request: RequestKey) -> StoredAnswer | None:
         """See ConversationStore."""
@@ -361,8 +363,11 @@ def _reasons(error: ClientError) -> list[dict[str, Any]]:
 
 
 def _is_worth_retrying(error: ClientError) -> bool:
-    passing = {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
-    return any(reason.get("Code") in passing for reason in _reasons(error))
+    return not _codes(error).isdisjoint({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
+
+
+def _codes(error: ClientError) -> set[str]:
+    return {reason.get("Code", "None") for reason in _reasons(error)}
 
 
 def _to_cursor(sort_key: str) -> str:

@@ -14,6 +14,7 @@ THROTTLED = frozenset(
         "ThrottlingException",
         "Throttling",
         "TooManyRequestsException",
+        "TransactionInProgressException",
         "LimitExceededException",
         "429",
         "KMSInternalException",

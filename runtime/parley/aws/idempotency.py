@@ -63,10 +63,14 @@ class RequestsOnce:
             raise RequestKeyReused from error
         except exceptions.IdempotencyPersistenceLayerError as error:
             # Raised while a failed piece of work is cleaned up, it hides the reason that the caller should see.
-            if isinstance(error.__context__, ParleyError):
-                raise error.__context__ from error
-            raise StoreUnavailable from error
+            raise (_reason_of(error) or StoreUnavailable()) from error
         return result["turn_id"]
+
+
+def _reason_of(error: BaseException | None) -> ParleyError | None:
+    while error is not None and not isinstance(error, ParleyError):
+        error = error.__context__
+    return error
 
 
 @cache

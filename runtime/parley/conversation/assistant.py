@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Protocol
 
 import msgspec
 
@@ -47,13 +46,6 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     replayed: bool = False
 
 
-class Clock(Protocol):
-    """The time of day, in UTC."""
-
-    def __call__(self) -> datetime:
-        """Now."""
-
-
 def utc_now() -> datetime:
     """The time of day, in UTC."""
     return datetime.now(UTC)
@@ -65,7 +57,7 @@ class Assistant(msgspec.Struct, frozen=True, kw_only=True):
     store: ConversationStore
     models: ModelChoice
     retriever: Retriever | None = None
-    now: Clock = utc_now
+    now: Callable[[], datetime] = utc_now
 
     def answer(self, question: Question, deadline: Deadline, *, on_text: Callable[[str], None] | None = None) -> Answer:
         """Answer and store; with `on_text`, the answer's pieces as they come.

@@ -21,7 +21,7 @@ from parley.conversation.deadline import Deadline
 from parley.conversation.errors import ConversationNotFound, NoModelAnswered, TurnTimedOut
 from parley.conversation.models import ModelChoice, ModelFailure
 from parley.conversation.turns import MESSAGE_LENGTH, RequestKey
-from parley.errors import PayloadTooLarge, ValidationFailed
+from parley.errors import PayloadTooLarge, StoreUnavailable, ValidationFailed
 from parley.functions.telemetry import logger, metrics
 from parley.settings import Settings
 
@@ -112,7 +112,12 @@ class Answering:
             answers.append(self.assistant.answer(question, deadline, on_text=on_text))
             return answers[0].turn.turn_id
 
-        self.requests.run(question.subject, question.request, context, work)
+        try:
+            self.requests.run(question.subject, question.request, context, work)
+        except StoreUnavailable:
+            # The answer counts, and the store has its own marker of this request, even when it cannot be noted here.
+            if not answers:
+                raise
         answer = answers[0] if answers else self.assistant.replay(question)
         if answer is None:
             raise ConversationNotFound("The conversation of this request was deleted.")

@@ -222,12 +222,7 @@ def error_reply(error: ParleyError, request_id: str) -> Reply:
     """The documented response to an error."""
     detail = ErrorDetail(code=error.code, message=error.message, request_id=request_id)
     headers = {"Retry-After": str(error.retry_after)} if error.retryable else {}
-    return Reply(ErrorResponse(error=detail), error_status(error), headers)
-
-
-def error_status(error: ParleyError) -> int:
-    """The HTTP status of an error: by its code, unless its class says otherwise."""
-    return getattr(error, "status", STATUS_BY_CODE[error.code])
+    return Reply(ErrorResponse(error=detail), STATUS_BY_CODE[error.code], headers)
 
 
 def _body(event: Mapping[str, Any], route: Route) -> Any:
