@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+import uuid
 from collections import Counter
 from dataclasses import dataclass, field
 from statistics import median, quantiles
@@ -39,9 +40,10 @@ class Outcome:
         return quantiles(self.seconds, n=100)[98] if len(self.seconds) > 1 else self.seconds[0]
 
 
-async def one_session(number: int, addresses: dict[str, Any], http: httpx.AsyncClient, outcome: Outcome) -> None:
+async def one_session(addresses: dict[str, Any], http: httpx.AsyncClient, outcome: Outcome) -> None:
     """Connect with a ticket of its own, ask once, and keep the time to the whole answer or the reason it never came."""
-    request_id = f"session-{number}"
+    # A request id that was used before would be answered from the store.
+    request_id = str(uuid.uuid4())
     try:
         ticket = (await http.post("/tickets", json={})).raise_for_status().json()["ticket"]
         async with (
@@ -76,7 +78,7 @@ async def step(sessions: int, addresses: dict[str, Any], token: str) -> Outcome:
     async with httpx.AsyncClient(
         base_url=addresses["http_url"], headers=headers, limits=limits, timeout=ANSWER_WITHIN
     ) as http:
-        await asyncio.gather(*(one_session(number, addresses, http, outcome) for number in range(sessions)))
+        await asyncio.gather(*(one_session(addresses, http, outcome) for _ in range(sessions)))
     return outcome
 
 

@@ -45,7 +45,7 @@ async def _ask(http: httpx.AsyncClient, person: Person, word: str) -> dict[str, 
         asyncio.timeout(SECONDS),
         websockets.connect(f"{person.websocket_url}?ticket={ticket}", open_timeout=SECONDS) as socket,
     ):
-        message = f"How long is a ticket valid, and how many connections does it open? ({word})"
+        message = f"({word}) How long is a ticket valid, and how many connections does it open?"
         await socket.send(json.dumps({"action": "text", "message": message, "request_id": word}))
         pieces = ""
         while (received := json.loads(await socket.recv()))["type"] != "message.done":
