@@ -4,7 +4,7 @@ Each ciphertext is bound to its subject and conversation through the encryption 
 record it does not decrypt.
 """
 
-import logging
+import io
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError
@@ -13,8 +13,6 @@ from parley.errors import ParleyError, StoreUnavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_kms.client import KMSClient
-
-logger = logging.getLogger(__name__)
 
 CACHE_CAPACITY = 1000
 """Data keys in memory at most: one for each conversation that this process writes, and each it reads."""
@@ -75,18 +73,24 @@ class ContentCipher:
         does not answer.
         """
         try:
-            content, header = self._client.decrypt(source=ciphertext, materials_manager=self._materials)
+            content, bound_to = self._read(ciphertext)
         except (self._sdk.exceptions.DecryptKeyError, BotoCoreError) as error:
             # KMS did not open the data key, and the SDK does not say why: throttled, unreachable or not permitted.
             raise StoreUnavailable from error
         except Exception as error:
             # Damaged bytes surface as whatever the parser met: struct, unicode, signature and format errors alike.
-            cause = type(error).__name__
-        else:
-            cause = "" if context.items() <= header.encryption_context.items() else "another record's context"
-        if cause:
-            # Raised here, where the error is gone, so that the SDK's half-read stream ends now and not at some later
-            # collection of garbage.
-            logger.error("Stored content does not decrypt: %s", cause)
+            raise ContentUnreadable from error
+        if not context.items() <= bound_to.items():
             raise ContentUnreadable
-        return bytes(content)
+        return content
+
+    def _read(self, ciphertext: bytes) -> tuple[bytes, dict[str, str]]:
+        reader = self._client.stream(mode="decrypt", source=ciphertext, materials_manager=self._materials)
+        try:
+            content = bytes(reader.read())
+            reader.close()
+            return content, reader.header.encryption_context
+        finally:
+            # The SDK's own `close` complains about a message that was not read to its end, and does so again from the
+            # finalizer, into whatever runs then. After a failure only the plain stream is closed.
+            io.IOBase.close(reader)
