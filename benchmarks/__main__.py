@@ -6,6 +6,7 @@ from benchmarks import cold_start, concurrency, synth, turn
 from benchmarks.report import show
 
 ENVIRONMENTS = ["dev", "staging", "prod"]
+STEPS = [10, 50, 100, 200, 400, 800, 1600]
 
 
 def main() -> None:
@@ -27,7 +28,7 @@ def main() -> None:
         "--env", action="append", dest="environments", help=f"an environment (default: {', '.join(ENVIRONMENTS)})"
     )
     crowd = subject("concurrency", "simultaneous WebSocket sessions against the running sandbox", rounds=None)
-    crowd.add_argument("--steps", type=int, nargs="+", default=[10, 50, 100, 200, 400, 800, 1600], help="sessions at once, rising")
+    crowd.add_argument("--steps", type=int, nargs="+", default=STEPS, help="sessions at once, rising")
     arguments = parser.parse_args()
 
     match arguments.subject:
