@@ -35,6 +35,7 @@ __all__ = ["Configuration", "ConfigurationError", "Models", "Sizes", "load"]
 
 DEFAULT_ENVIRONMENT = "dev"
 VECTOR_STORES = ("faiss", "s3vectors", "opensearch")
+_NO_MOVING = dict.fromkeys(VECTOR_STORES, "moving from one store to another is not built yet")
 
 # Nova 2 Sonic: docs.aws.amazon.com/nova/latest/nova2-userguide/sonic-language-support.html. The cascade speaks what
 # Amazon Transcribe hears (streaming) and Amazon Polly speaks. Both read in November 2026.
@@ -91,7 +92,7 @@ class Configuration:
     blueprint: str = "voice-chatbot"
     enable_rag: bool = True
     vector_store: str = "s3vectors"
-    previous_vector_store: str | None = None
+    previous_vector_store: str = "none"
     enable_voice: bool = True
     voice_engine: str = "nova-sonic"
     languages: tuple[str, ...] = ("en-US",)
@@ -147,7 +148,7 @@ _FLAGS: dict[str, Parser] = {
     "blueprint": choice(*_BLUEPRINTS),
     "enableRag": boolean,
     "vectorStore": choice(*VECTOR_STORES),
-    "previousVectorStore": optional(choice(*VECTOR_STORES)),
+    "previousVectorStore": choice("none", refused=_NO_MOVING),
     "enableVoice": boolean,
     "voiceEngine": choice(*ENGINE_LANGUAGES, refused={"gemini-live": "gemini-live is not built yet"}),
     "languages": texts(r"[a-z]{2,3}-[A-Z]{2}", 'a list of language codes such as ["en-US", "de-DE"]'),
@@ -178,7 +179,6 @@ _FLAGS: dict[str, Parser] = {
 # What the sandbox cannot create or has no use for; it serves the page itself.
 _LOCAL_LIMITS: dict[str, tuple[Any, ...]] = {
     "vectorStore": ("faiss",),
-    "previousVectorStore": (None,),
     "enableDax": (False,),
     "enableWeb": (False,),
     "enableAlarms": (False,),
@@ -265,17 +265,6 @@ def _problems(it: Configuration, today: date) -> Iterator[str]:
         yield (
             "enableDax is true while enableRag is false, but the cache is in front of the knowledge table; "
             "allowed: enableRag true, or enableDax false."
-        )
-    if it.previous_vector_store is not None and not it.enable_rag:
-        yield (
-            f"previousVectorStore is {given(it.previous_vector_store)} while enableRag is false; "
-            'allowed: enableRag true, or previousVectorStore "none".'
-        )
-    elif it.previous_vector_store == it.vector_store:
-        others = quoted(store for store in VECTOR_STORES if store != it.vector_store)
-        yield (
-            f"previousVectorStore and vectorStore are both {given(it.vector_store)}; "
-            f'allowed for previousVectorStore: {others}, or "none".'
         )
     if it.enable_audio_archive and not it.enable_voice:
         yield (

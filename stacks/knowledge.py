@@ -35,6 +35,7 @@ class KnowledgeStack(EnvironmentStack):
                 embedding_model=configuration.models.embedding,
                 architecture=architecture(configuration),
                 ingestion=FunctionSettings(memory_size=sizes.knowledge_memory_mb, timeout=Duration.minutes(5)),
+                max_concurrency=sizes.ingestion_concurrency,
                 retrieval=FunctionSettings(memory_size=sizes.knowledge_memory_mb, timeout=Duration.seconds(20)),
                 vpc=network.network.vpc if network else None,
                 vpc_subnets=network.network.subnets if network else None,

@@ -51,6 +51,8 @@ class Sizes:
     """Memory of the functions that hold a turn: it buys processor time, hence cold starts."""
     knowledge_memory_mb: int = 1769
     """Memory of retrieval and ingestion; 1,769 MB is one whole virtual processor."""
+    ingestion_concurrency: int = 5
+    """Documents worked on at the same time; AWS takes 2 and more."""
     log_retention_days: int = 30
     """How long logs are kept."""
     throttle_rate: int = 50
@@ -88,6 +90,7 @@ _PARSERS: dict[str, Parser] = {
     "functionMemoryMb": _MEMORY,
     "chatMemoryMb": _MEMORY,
     "knowledgeMemoryMb": _MEMORY,
+    "ingestionConcurrency": integer(2, 1_000),
     "logRetentionDays": one_of_numbers(*_LOG_RETENTION_DAYS),
     "throttleRate": integer(1, 10_000),
     "throttleBurst": integer(1, 5_000),

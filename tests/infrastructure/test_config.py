@@ -160,14 +160,9 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
         "allowed: enableRag true, or enableDax false.",
     ),
     (
-        {"previousVectorStore": "s3vectors"},
-        'previousVectorStore and vectorStore are both "s3vectors"; '
-        'allowed for previousVectorStore: "faiss", "opensearch", or "none".',
-    ),
-    (
-        {"previousVectorStore": "faiss", "enableRag": "false"},
-        'previousVectorStore is "faiss" while enableRag is false; '
-        'allowed: enableRag true, or previousVectorStore "none".',
+        {"previousVectorStore": "faiss"},
+        'Flag "previousVectorStore" cannot be "faiss"; allowed: "none" '
+        "(moving from one store to another is not built yet).",
     ),
     (
         {"enableAudioArchive": "true", "enableVoice": "false"},
