@@ -101,7 +101,7 @@ class FakeAws:
                 Route("/2015-03-31/functions/{function}/invocations", self.invoke, methods=["POST"]),
                 Route("/2019-09-25/functions/{function}/event-invoke-config", self.event_config),
                 Route("/", self.dynamodb, methods=["POST"]),
-                Route("/{path:path}", self.http_api, methods=["GET", "POST"]),
+                Route("/_aws/execute-api/http1/$default/{path:path}", self.http_api, methods=["GET", "POST"]),
             ]
         )
 
@@ -141,11 +141,12 @@ class FakeAws:
         return JSONResponse({})
 
     async def http_api(self, request: Request) -> Response:
-        if request.url.path == "/slow":
+        path = request.path_params["path"]
+        if path == "slow":
             await asyncio.sleep(5)
-        if request.url.path == "/broken":
+        if path == "broken":
             return JSONResponse({"errorMessage": "a stack trace"}, 502)
-        seen = {"path": request.url.path, "host": request.headers["host"], "query": request.url.query}
+        seen = {"path": path, "query": request.url.query}
         return JSONResponse(seen | {"size": len(await request.body())})
 
 
@@ -363,9 +364,8 @@ def test_http_requests_reach_the_api_without_the_prefix(gateway: Gateway) -> Non
     response = httpx.post(f"{gateway.url}/api/conversations/a%20b?x=1", content=b"12345")
 
     answered = response.json()
-    assert answered["path"] == "/conversations/a b"
+    assert answered["path"] == "conversations/a b"
     assert (answered["query"], answered["size"]) == ("x=1", 5)
-    assert answered["host"].startswith("http1.execute-api.localhost:")
     assert response.headers["x-request-id"]
 
 
