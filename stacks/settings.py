@@ -38,9 +38,26 @@ _RETENTION = {
 }
 
 
-# The services that the runtime has a client for (parley/aws/clients.py): what botocore knows of the others is most of
-# the package.
-_AWS_SERVICES = ("apigatewaymanagementapi", "bedrock-runtime", "dynamodb", "kms", "lambda", "s3")
+# What the runtime calls: parley/aws, and the libraries that it hands its clients to. The sandbox's tests run these very
+# packages, so that an operation missing here fails there.
+_AWS_OPERATIONS = {
+    "apigatewaymanagementapi": ("PostToConnection",),
+    "bedrock-runtime": ("Converse", "ConverseStream", "InvokeModel"),
+    "dynamodb": (
+        "BatchGetItem",
+        "BatchWriteItem",
+        "DeleteItem",
+        "GetItem",
+        "PutItem",
+        "Query",
+        "TransactWriteItems",
+        "UpdateItem",
+    ),
+    "kms": ("Decrypt", "Encrypt", "GenerateDataKey"),
+    "lambda": ("Invoke",),
+    # HeadBucket is the SDK's own, to find a bucket that is in another region.
+    "s3": ("DeleteObject", "DeleteObjects", "GetObject", "HeadBucket", "HeadObject", "ListObjectsV2", "PutObject"),
+}
 
 
 def log_retention(configuration: Configuration) -> logs.RetentionDays:
@@ -75,5 +92,5 @@ def _package(configuration: Configuration, name: str) -> lambda_.Code:
         packages=["parley"],
         architecture=architecture(configuration),
         host=configuration.build_for == "host",
-        botocore_services=_AWS_SERVICES,
+        botocore_operations=_AWS_OPERATIONS,
     )

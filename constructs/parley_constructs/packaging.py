@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,8 +17,10 @@ import uv
 from aws_cdk import AssetHashType, BundlingOptions, DockerImage, ILocalBundling
 from aws_cdk import aws_lambda as lambda_
 
+from parley_constructs.botocore_models import UnknownOperation, keep_operations
+
 # Part of every asset's hash: raise it when the same sources shall give a different package.
-_RECIPE = 1
+_RECIPE = 2
 
 # The image that Lambda's Python 3.12 and newer run on has glibc 2.34. With the older tag `manylinux2014` uv quietly
 # settles for years-old releases of packages that no longer publish wheels for it (faiss-cpu 1.9 in place of 1.15).
@@ -44,7 +46,7 @@ class _Recipe:
     architecture: str
     python_version: str
     host: bool
-    botocore_services: tuple[str, ...] | None
+    botocore_operations: tuple[tuple[str, tuple[str, ...]], ...] | None
     no_binary: tuple[str, ...]
     recipe: int = _RECIPE
 
@@ -57,7 +59,7 @@ def python_package(
     architecture: lambda_.Architecture = lambda_.Architecture.ARM_64,
     python_version: str = "3.13",
     host: bool = False,
-    botocore_services: Sequence[str] | None = None,
+    botocore_operations: Mapping[str, Sequence[str]] | None = None,
     no_binary: Sequence[str] = (),
 ) -> lambda_.Code:
     """Return Lambda code holding import packages from `source` and the distributions that `requirements` pins.
@@ -75,9 +77,10 @@ def python_package(
         python_version: the Python to build for, `major.minor`.
         host: build for this machine and its Python in place of `architecture` and `python_version`: for a sandbox that
             runs functions as local processes. See `host_architecture()`.
-        botocore_services: the services (`dynamodb`, `bedrock-runtime`, ...) whose API descriptions botocore keeps; a
-            client for any other fails with `UnknownServiceError`. botocore's descriptions of all services are most of
-            a small package. None keeps them all.
+        botocore_operations: the operations (`{"dynamodb": ["GetItem", "PutItem"]}`) whose descriptions botocore keeps;
+            a service with no operation named keeps all of its own. A client for any other service fails with
+            `UnknownServiceError`, another operation is a missing attribute of its client, and `boto3.resource` is not
+            to be had. See `botocore_models`. None keeps everything.
         no_binary: distributions that publish no wheels and are pure Python.
 
     Raises:
@@ -96,7 +99,9 @@ def python_package(
         architecture=architecture.name,
         python_version=python_version,
         host=host,
-        botocore_services=None if botocore_services is None else tuple(sorted(botocore_services)),
+        botocore_operations=None
+        if botocore_operations is None
+        else tuple((service, tuple(sorted(names))) for service, names in sorted(botocore_operations.items())),
         no_binary=tuple(no_binary),
     )
     return lambda_.Code.from_asset(
@@ -134,11 +139,21 @@ class _UvBundler:
     def try_bundle(self, output_dir: str, options: object = None, *_: object, **__: object) -> bool:
         output = Path(output_dir)
         self._install_requirements(output)
-        _strip(output, self._recipe.botocore_services)
+        _strip(output)
+        self._cut_botocore(output)
         for package in self._recipe.packages:
             shutil.copytree(self._source / package, output / package, ignore=_IGNORED, dirs_exist_ok=True)
         _compile(output, self._recipe.python_version)
         return True
+
+    def _cut_botocore(self, output: Path) -> None:
+        if self._recipe.botocore_operations is None:
+            return
+        try:
+            keep_operations(output / "botocore" / "data", dict(self._recipe.botocore_operations))
+        except UnknownOperation as error:
+            raise PackagingError(f"{_FAILED}: {error}") from error
+        shutil.rmtree(output / "boto3" / "data", ignore_errors=True)
 
     def _install_requirements(self, output: Path) -> None:
         command = ["pip", "install", "--quiet", "--no-config", "--target", str(output)]
@@ -183,7 +198,7 @@ def _source_files(source: Path, packages: Iterable[str]) -> list[Path]:
     return sorted(files)
 
 
-def _strip(output: Path, botocore_services: Sequence[str] | None) -> None:
+def _strip(output: Path) -> None:
     """Remove from the installed distributions what a function never reads: all of it is downloaded at a cold start."""
     shutil.rmtree(output / "bin", ignore_errors=True)
     for tests in list(output.glob("**/tests")):
@@ -191,15 +206,6 @@ def _strip(output: Path, botocore_services: Sequence[str] | None) -> None:
     for pattern in ("**/*.pyi", *(f"*.dist-info/{record}" for record in _INSTALLER_RECORDS)):
         for file in list(output.glob(pattern)):
             file.unlink()
-    if botocore_services is not None:
-        _keep_services(output / "botocore" / "data", botocore_services)
-        _keep_services(output / "boto3" / "data", botocore_services)
-
-
-def _keep_services(data: Path, services: Sequence[str]) -> None:
-    for entry in list(data.iterdir()) if data.is_dir() else []:
-        if entry.is_dir() and entry.name not in services:
-            shutil.rmtree(entry)
 
 
 def _compile(output: Path, python_version: str) -> None:

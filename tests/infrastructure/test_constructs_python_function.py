@@ -114,13 +114,17 @@ class TestPackage:
         )
         assert run.returncode == 0, run.stderr
 
-    def test_keeps_only_the_service_descriptions_that_are_named(self, source: Path, tmp_path: Path) -> None:
+    def test_keeps_only_the_operations_that_are_named(self, source: Path, tmp_path: Path) -> None:
         pins = requirements(tmp_path, "botocore")
 
         built = synthesize(
             tmp_path / "out",
             lambda: python_package(
-                source, requirements=pins, packages=["demo"], host=True, botocore_services=["dynamodb"]
+                source,
+                requirements=pins,
+                packages=["demo"],
+                host=True,
+                botocore_operations={"dynamodb": ["GetItem"], "kms": []},
             ),
         )
 
@@ -128,11 +132,26 @@ class TestPackage:
             f"import sys; sys.path.insert(0, {str(built)!r})\n"
             "import botocore.session, botocore.exceptions\n"
             "session = botocore.session.get_session()\n"
-            "session.create_client('dynamodb', region_name='eu-west-1')\n"
-            "print(session.get_available_services())"
+            "table = session.create_client('dynamodb', region_name='eu-west-1')\n"
+            "keys = session.create_client('kms', region_name='eu-west-1')\n"
+            "print(session.get_available_services(), hasattr(table, 'get_item'), hasattr(table, 'put_item'), "
+            "hasattr(keys, 'decrypt'), table.exceptions.ResourceNotFoundException)"
         )
         run = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=False)
-        assert run.stdout.strip() == "['dynamodb']", run.stderr
+        expected = "['dynamodb', 'kms'] True False True <class 'botocore.errorfactory.ResourceNotFoundException'>"
+        assert run.stdout.strip() == expected, run.stderr
+
+    def test_refuses_an_operation_that_does_not_exist(self, source: Path, tmp_path: Path) -> None:
+        pins = requirements(tmp_path, "botocore")
+        operations = {"dynamodb": ["GetItem", "GetLucky"]}
+
+        with pytest.raises(PackagingError, match=r"botocore knows no operation GetLucky of dynamodb\.$"):
+            synthesize(
+                tmp_path / "out",
+                lambda: python_package(
+                    source, requirements=pins, packages=["demo"], host=True, botocore_operations=operations
+                ),
+            )
 
     def test_is_not_built_again_while_nothing_changed(self, source: Path, tmp_path: Path) -> None:
         script = tmp_path / "app.py"
@@ -202,7 +221,7 @@ class TestAssetHash:
             self.asset(source, pins, architecture=lambda_.Architecture.X86_64),
             self.asset(source, pins, python_version="3.12"),
             self.asset(source, pins, host=True),
-            self.asset(source, pins, botocore_services=["s3"]),
+            self.asset(source, pins, botocore_operations={"s3": []}),
         ]
         (source / "demo" / "__init__.py").write_text("def handler(event, context):\n    return 2\n")
         hashes.append(self.asset(source, pins))
