@@ -20,12 +20,15 @@ class UnknownOperation(Exception):
 def keep_operations(data: Path, operations: Mapping[str, Sequence[str]]) -> None:
     """Remove from botocore's folder `data` every service but those in `operations`, and their other operations.
 
-    A service with no operations named keeps them all. Raises UnknownOperation.
+    A service with no operations named keeps them all, in its newest API version. Raises UnknownOperation.
     """
     for folder in list(data.iterdir()):
         if folder.is_dir() and folder.name not in operations:
             shutil.rmtree(folder)
     for service, kept in operations.items():
+        # A client takes the newest API version, and nobody asks for another.
+        for older in sorted(folder for folder in (data / service).iterdir() if folder.is_dir())[:-1]:
+            shutil.rmtree(older)
         for file in list((data / service).glob("*/service-2.json.gz")):
             model = json.loads(gzip.decompress(file.read_bytes()))
             if kept:
