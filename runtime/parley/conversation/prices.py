@@ -1,9 +1,10 @@
 """What a model's tokens cost.
 
-US dollars per million tokens, on demand, in us-east-1, as Amazon lists them at https://aws.amazon.com/bedrock/pricing/
-(November 2026). Other regions differ by a few percent. Since Claude 4.5 and Nova 2, a geographic inference profile
-(`us.`, `eu.`, `jp.`, `apac.`) costs a tenth more than the `global.` one. A model that is not listed has no price here,
-and its turns report none.
+US dollars per million tokens, on demand, in us-east-1. Amazon's own list is https://aws.amazon.com/bedrock/pricing/;
+the figures here were read in November 2026 from third parties that reproduce it, not from that page, so compare them
+before an invoice depends on them. Other regions differ by a few percent. Since Claude 4.5 and Nova 2, a geographic
+inference profile (`us.`, `eu.`, `jp.`, `apac.`) costs a tenth more than the `global.` one. A model that is not listed
+has no price here, and its turns report none.
 """
 
 from datetime import date
@@ -11,7 +12,7 @@ from datetime import date
 import msgspec
 
 PRICES_AS_OF = date(2026, 11, 21)
-"""When this table was last compared with the list."""
+"""When these figures were read."""
 
 
 class Price(msgspec.Struct, frozen=True):
