@@ -147,7 +147,6 @@ def test_a_certificate_without_a_name_is_refused() -> None:
         )
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="CloudFront functions are JavaScript: needs node")
 @pytest.mark.parametrize(
     ("function", "path", "expected"),
     [
