@@ -1,7 +1,6 @@
 """WebDistribution: one address for page and APIs, errors that stay errors, and a bucket in another stack."""
 
 import json
-import shutil
 import subprocess
 from typing import Any
 
