@@ -55,8 +55,17 @@ _AWS_OPERATIONS = {
     ),
     "kms": ("Decrypt", "Encrypt", "GenerateDataKey"),
     "lambda": ("Invoke",),
-    # HeadBucket is the SDK's own, to find a bucket that is in another region.
-    "s3": ("DeleteObject", "DeleteObjects", "GetObject", "HeadBucket", "HeadObject", "ListObjectsV2", "PutObject"),
+    # The SDK's own are CreateBucket, whose rules sign a POST, and HeadBucket, which finds a bucket in another region.
+    "s3": (
+        "CreateBucket",
+        "DeleteObject",
+        "DeleteObjects",
+        "GetObject",
+        "HeadBucket",
+        "HeadObject",
+        "ListObjectsV2",
+        "PutObject",
+    ),
 }
 
 

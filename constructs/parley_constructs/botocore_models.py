@@ -75,10 +75,10 @@ def _shape_names(description: Any) -> Iterable[str]:
 def _without_documentation(description: Any) -> Any:
     if isinstance(description, dict):
         return {
-            key: _without_documentation(value)
+            # Emptied and not removed: botocore reads some of them. A member may be called `documentation` too: that is
+            # no text.
+            key: "" if key == "documentation" and isinstance(value, str) else _without_documentation(value)
             for key, value in description.items()
-            # A member may be called `documentation`: its description is no text.
-            if not (key == "documentation" and isinstance(value, str))
         }
     if isinstance(description, list):
         return [_without_documentation(item) for item in description]

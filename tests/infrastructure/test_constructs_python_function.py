@@ -124,7 +124,7 @@ class TestPackage:
                 requirements=pins,
                 packages=["demo"],
                 host=True,
-                botocore_operations={"dynamodb": ["GetItem"], "kms": []},
+                botocore_operations={"dynamodb": ["GetItem"], "kms": [], "s3": ["GetObject"]},
             ),
         )
 
@@ -134,12 +134,18 @@ class TestPackage:
             "session = botocore.session.get_session()\n"
             "table = session.create_client('dynamodb', region_name='eu-west-1')\n"
             "keys = session.create_client('kms', region_name='eu-west-1')\n"
+            "session.set_credentials('key', 'secret')\n"
+            "objects = session.create_client('s3', region_name='eu-west-1')\n"
+            "url = objects.generate_presigned_url('get_object', Params={'Bucket': 'bucket', 'Key': 'key'})\n"
+            "print(url.partition('?')[0])\n"
             "print(session.get_available_services(), hasattr(table, 'get_item'), hasattr(table, 'put_item'), "
             "hasattr(keys, 'decrypt'), table.exceptions.ResourceNotFoundException)"
         )
         run = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=False)
-        expected = "['dynamodb', 'kms'] True False True <class 'botocore.errorfactory.ResourceNotFoundException'>"
-        assert run.stdout.strip() == expected, run.stderr
+        assert run.stdout.splitlines() == [
+            "https://bucket.s3.amazonaws.com/key",
+            "['dynamodb', 'kms', 's3'] True False True <class 'botocore.errorfactory.ResourceNotFoundException'>",
+        ], run.stderr
 
     def test_refuses_an_operation_that_does_not_exist(self, source: Path, tmp_path: Path) -> None:
         pins = requirements(tmp_path, "botocore")
