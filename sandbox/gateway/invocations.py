@@ -46,7 +46,7 @@ class Functions:
         self, aws: Aws, *, concurrency: int | None = None, retry_delays: tuple[float, ...] = (60.0, 120.0)
     ) -> None:
         self._aws = aws
-        # Each slot is a process that has to start first: a burst that fills more of them waits longer for its first answer.
+        # Each slot is a process that starts first: the more of them a burst fills, the longer its first answer takes.
         limit = concurrency or max(4, 2 * (os.cpu_count() or 1))
         self._slots: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(limit))
         self._retry_delays = retry_delays
