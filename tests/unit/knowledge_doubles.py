@@ -46,7 +46,7 @@ class ListIndex:
         for id_ in ids:
             self.rows.pop(id_, None)
 
-    def search(self, vector: Sequence[float], *, owners: Sequence[str], limit: int) -> list[Hit]:
+    def search(self, vector: Sequence[float], *, owners: Sequence[str], limit: int, text: str = "") -> list[Hit]:
         hits = [
             Hit(id_, sum(a * b for a, b in zip(vector, row, strict=True)))
             for id_, row in self.rows.items()

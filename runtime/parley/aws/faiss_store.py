@@ -88,7 +88,7 @@ class FaissStore:
                 for entry in manifest.segments:
                     self._merge(manifest, [entry])
 
-    def search(self, vector: Sequence[float], *, owners: Sequence[str], limit: int) -> list[Hit]:
+    def search(self, vector: Sequence[float], *, owners: Sequence[str], limit: int, text: str = "") -> list[Hit]:
         """See VectorIndex."""
         view = self._view
         query = np.asarray(vector, dtype=np.float32)

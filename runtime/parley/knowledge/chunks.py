@@ -36,6 +36,8 @@ class IndexedChunk:
 
     id: ChunkId
     vector: Sequence[float]
+    text: str = ""
+    """What its vector was made from, for stores that also search by words."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,13 +126,14 @@ class Ingestion:
         """Store, embed and index every chunk; returns how many there are."""
         count = 0
         for batch in _batches(chunk_sections(read_sections(record.key, content))):
-            vectors = self.embedder.embed([chunk.embedded_text() for chunk in batch])
+            texts = [chunk.embedded_text() for chunk in batch]
+            vectors = self.embedder.embed(texts)
             # The text first: the index never knows a chunk that the table does not.
             self.records.put_chunks(record, version, batch)
             self.index.add(
                 [
-                    IndexedChunk(ChunkId(record.owner, record.document_id, version, chunk.number), vector)
-                    for chunk, vector in zip(batch, vectors, strict=True)
+                    IndexedChunk(ChunkId(record.owner, record.document_id, version, chunk.number), vector, text)
+                    for chunk, vector, text in zip(batch, vectors, texts, strict=True)
                 ]
             )
             count += len(batch)

@@ -30,8 +30,12 @@ class VectorIndex(Protocol):
     def remove(self, ids: Sequence[ChunkId]) -> None:
         """Remove chunks; unknown ids are ignored. Raises StoreUnavailable."""
 
-    def search(self, vector: Sequence[float], *, owners: Sequence[str], limit: int) -> list[Hit]:
-        """The nearest chunks of these owners, best first, each id once. Raises StoreUnavailable."""
+    def search(self, vector: Sequence[float], *, owners: Sequence[str], limit: int, text: str = "") -> list[Hit]:
+        """The best chunks of these owners, best first, each id once. Raises StoreUnavailable.
+
+        With the question's `text` beside its vector a store that can also ranks by the words they share, and fuses
+        both rankings: the order is then not the order of the scores. Without it the nearest come first.
+        """
 
 
 class KnowledgeStore(Protocol):
