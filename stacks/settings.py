@@ -1,5 +1,6 @@
 """The configuration's values in the types that constructs take."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from aws_cdk import RemovalPolicy
@@ -41,6 +42,7 @@ _RETENTION = {
 # The services that the runtime has a client for (parley/aws/clients.py): what botocore knows of the others is most of
 # the package.
 _AWS_SERVICES = ("apigatewaymanagementapi", "bedrock-runtime", "dynamodb", "kms", "lambda", "s3")
+_KNOWLEDGE_SERVICES = ("s3vectors",)
 
 
 def log_retention(configuration: Configuration) -> logs.RetentionDays:
@@ -60,20 +62,22 @@ def architecture(configuration: Configuration) -> lambda_.Architecture:
 
 def core_package(configuration: Configuration) -> lambda_.Code:
     """The code of every function but the knowledge path's. One stack can use it."""
-    return _package(configuration, "core")
+    return _package(configuration, "core", _AWS_SERVICES)
 
 
 def knowledge_package(configuration: Configuration) -> lambda_.Code:
     """The code of retrieval and ingestion, with the libraries that only they need. One stack can use it."""
-    return _package(configuration, "knowledge")
+    return _package(configuration, "knowledge", (*_AWS_SERVICES, *_KNOWLEDGE_SERVICES))
 
 
-def _package(configuration: Configuration, name: str) -> lambda_.Code:
+def _package(configuration: Configuration, name: str, aws_services: Sequence[str]) -> lambda_.Code:
     return python_package(
         _RUNTIME,
         requirements=_RUNTIME / f"requirements-{name}.txt",
         packages=["parley"],
         architecture=architecture(configuration),
         host=configuration.build_for == "host",
-        botocore_services=_AWS_SERVICES,
+        botocore_services=aws_services,
+        # It publishes no wheels; it is pure Python.
+        no_binary=("amazon-dax-client",) if name == "knowledge" else (),
     )

@@ -1,10 +1,11 @@
 """Documents' records and the text of their chunks in DynamoDB.
 
     <owner>                document#<id>                      name, key, state, version, claim, reason, size, ...
-    <owner>#<document id>  chunk#<version>#<n, 6 digits>      text, heading, page
+    <owner>#<document id>  chunk#<version>#<n, 6 digits>      text, heading, page, embedded
 
 `version` is there only while its chunks may be retrieved. A deleted document's record stays for a while with
 `deleted`, so that nothing brings it back; a record that never got its file goes the same way, by the table's TTL.
+A chunk's `embedded` is the digest of what its vector was made from: whoever changes the text leaves it behind.
 """
 
 import random
@@ -12,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import batched
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from botocore.exceptions import ClientError
 
@@ -39,19 +40,31 @@ BATCH_ATTEMPTS = 8
 _LIVES = "attribute_exists(pk) AND attribute_not_exists(deleted)"
 
 
+class ItemCache(Protocol):
+    """A cache in front of tables."""
+
+    def get(self, table: str, keys: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        """The items with these keys that it gives now, maybe none. Never raises. They may be older than the table's."""
+
+
 class KnowledgeTable:
-    """The KnowledgeStore protocol over one table."""
+    """The KnowledgeStore protocol over one table, and the ChunkEmbeddings protocol.
+
+    The text of chunks is read through `cache`, where there is one. Records never are: they say what may be retrieved.
+    """
 
     def __init__(
         self,
         table: str,
         client: "DynamoDBClient",
         *,
+        cache: ItemCache | None = None,
         clock: Callable[[], float] = time.time,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self._table = table
         self._client = client
+        self._cache = cache
         self._clock = clock
         self._pause = pause
 
@@ -172,7 +185,14 @@ class KnowledgeTable:
                 "PutRequest": {
                     "Item": {
                         **_chunk_key(ChunkId(document.owner, document.document_id, version, chunk.number)),
-                        **to_item({"text": chunk.text, "heading": chunk.heading, "page": chunk.page}),
+                        **to_item(
+                            {
+                                "text": chunk.text,
+                                "heading": chunk.heading,
+                                "page": chunk.page,
+                                "embedded": chunk.embedded_digest(),
+                            }
+                        ),
                     }
                 }
             }
@@ -194,14 +214,36 @@ class KnowledgeTable:
 
     def chunks(self, ids: Sequence[ChunkId]) -> dict[ChunkId, Chunk]:
         """See KnowledgeStore."""
-        found: dict[ChunkId, Chunk] = {}
-        for item in self._get_all([_chunk_key(id_) for id_ in ids]):
-            values = from_item(item)
-            id_ = _chunk_id(values)
-            found[id_] = Chunk(
-                number=id_.number, text=values["text"], heading=values.get("heading", ""), page=values.get("page")
-            )
-        return found
+        keys = [_chunk_key(id_) for id_ in ids]
+        cached = self._cache.get(self._table, keys) if self._cache is not None and keys else []
+        found = _chunks(map(from_item, cached))
+        # What the cache does not give: it also remembers for a while that an item was not there.
+        missing = [_chunk_key(id_) for id_ in ids if id_ not in found]
+        return {**found, **_chunks(map(from_item, self._get_all(missing)))}
+
+    def stale_chunks(self, ids: Sequence[ChunkId]) -> dict[ChunkId, Chunk]:
+        """See ChunkEmbeddings."""
+        items = [from_item(item) for item in self._get_all([_chunk_key(id_) for id_ in ids])]
+        embedded = {_chunk_id(values): values.get("embedded") for values in items}
+        return {id_: chunk for id_, chunk in _chunks(items).items() if chunk.embedded_digest() != embedded[id_]}
+
+    def mark_embedded(self, id_: ChunkId, chunk: Chunk) -> None:
+        """See ChunkEmbeddings."""
+        values = {":embedded": chunk.embedded_digest(), ":text": chunk.text, ":heading": chunk.heading}
+        unchanged = "#text = :text AND (#heading = :heading OR attribute_not_exists(#heading))"
+        with store_errors():
+            try:
+                self._client.update_item(
+                    TableName=self._table,
+                    Key=_chunk_key(id_),
+                    UpdateExpression="SET #embedded = :embedded",
+                    ConditionExpression=unchanged,
+                    ExpressionAttributeNames={f"#{name}": name for name in ("embedded", "text", "heading")},
+                    ExpressionAttributeValues=to_item(values),
+                )
+            except ClientError as error:
+                if error_code(error) != "ConditionalCheckFailedException":
+                    raise
 
     def delete_chunks(self, ids: Sequence[ChunkId]) -> None:
         """See KnowledgeStore."""
@@ -303,6 +345,26 @@ def _chunk_id(values: Mapping[str, Any]) -> ChunkId:
     owner, _, document_id = values["pk"].rpartition("#")
     version, _, number = values["sk"].removeprefix("chunk#").rpartition("#")
     return ChunkId(owner, document_id, version, int(number))
+
+
+def changed_chunk(keys: Mapping[str, Any]) -> ChunkId | None:
+    """Which chunk the keys in a record of the table's stream are of; None for any other item's."""
+    values = from_item(keys)
+    try:
+        return _chunk_id(values) if values["sk"].startswith("chunk#") else None
+    except ValueError:
+        return None
+
+
+def _chunks(items: Iterable[Mapping[str, Any]]) -> dict[ChunkId, Chunk]:
+    """The chunks that these items hold; one whose text was taken away is none."""
+    return {
+        (id_ := _chunk_id(values)): Chunk(
+            number=id_.number, text=values["text"], heading=values.get("heading", ""), page=values.get("page")
+        )
+        for values in items
+        if "text" in values
+    }
 
 
 def _to_document(values: Mapping[str, Any]) -> Document:

@@ -1,9 +1,11 @@
 """What retrieval and ingestion are made of, from their settings."""
 
+from collections.abc import Callable
+
 from parley.aws import clients
 from parley.aws.documents_bucket import DocumentsBucket
 from parley.aws.embeddings import TitanEmbeddings
-from parley.aws.knowledge_table import KnowledgeTable
+from parley.aws.knowledge_table import ItemCache, KnowledgeTable
 from parley.knowledge.ports import VectorIndex
 from parley.settings import Settings, SettingsError
 
@@ -27,9 +29,19 @@ class KnowledgeSettings(Settings, frozen=True, kw_only=True):
     """
 
 
-def knowledge_table(settings: KnowledgeSettings) -> KnowledgeTable:
+def knowledge_table(settings: KnowledgeSettings, *, cache: ItemCache | None = None) -> KnowledgeTable:
     """Records and chunks."""
-    return KnowledgeTable(settings.knowledge_table, clients.dynamodb())
+    return KnowledgeTable(settings.knowledge_table, clients.dynamodb(), cache=cache)
+
+
+def dax_reads(endpoint: str | None, *, on_fallback: Callable[[Exception | None], None]) -> ItemCache | None:
+    """The cache at `endpoint`, if the deployment has one."""
+    if endpoint is None:
+        return None
+    # Imported here because only a deployment with a cache should wait for it: it takes about 0.2 s.
+    from parley.aws.dax_reads import DaxReads
+
+    return DaxReads(endpoint, on_fallback=on_fallback)
 
 
 def documents_bucket(settings: KnowledgeSettings) -> DocumentsBucket:

@@ -4,11 +4,12 @@ from functools import cache
 from typing import Annotated, Any
 
 import msgspec
+from aws_lambda_powertools.metrics import MetricUnit
 
 from parley.errors import KnowledgeUnavailable, ParleyError, StoreUnavailable, ValidationFailed
 from parley.functions.http import HttpApi, Request
-from parley.functions.knowledge_parts import KnowledgeSettings, embedder, knowledge_table, vector_index
-from parley.functions.telemetry import instrument, logger
+from parley.functions.knowledge_parts import KnowledgeSettings, dax_reads, embedder, knowledge_table, vector_index
+from parley.functions.telemetry import instrument, logger, metrics
 from parley.knowledge.passages import Passage
 from parley.knowledge.retrieval import MAX_TOP_K, Retrieval
 
@@ -59,16 +60,31 @@ class QueryResponse(msgspec.Struct, frozen=True, kw_only=True):
     passages: tuple[PassageView, ...]
 
 
+class RetrievalSettings(KnowledgeSettings, frozen=True, kw_only=True):
+    """Settings of this function."""
+
+    dax_endpoint: str | None = None
+    """The cache in front of the knowledge table, `daxs://host`; without one its items come from DynamoDB."""
+
+
 @cache
 def retrieval() -> Retrieval:
     """This process's retrieval."""
-    settings = KnowledgeSettings.load()
+    settings = RetrievalSettings.load()
     return Retrieval(
         embedder=embedder(settings, attempts=EMBEDDING_ATTEMPTS),
         index=vector_index(settings),
-        records=knowledge_table(settings),
+        records=knowledge_table(
+            settings, cache=dax_reads(settings.dax_endpoint, on_fallback=_count_read_without_cache)
+        ),
         minimum_score=settings.minimum_score,
     )
+
+
+def _count_read_without_cache(reason: Exception | None) -> None:
+    metrics.add_metric("DaxFallbacks", MetricUnit.Count, 1)
+    if reason is not None:
+        logger.warning("The cache does not answer; DynamoDB does", error=type(reason).__name__)
 
 
 @api.route(

@@ -1,5 +1,6 @@
 """Chunks, and how the vector index names them."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,10 @@ class Chunk:
     def embedded_text(self) -> str:
         """What its embedding is made from: the headings say what a paragraph full of "it" is about."""
         return f"{self.heading}\n{self.text}" if self.heading else self.text
+
+    def embedded_digest(self) -> str:
+        """What tells whether an embedding was made from this text: it differs whenever `embedded_text` does."""
+        return hashlib.sha256(self.embedded_text().encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

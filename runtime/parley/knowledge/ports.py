@@ -87,6 +87,16 @@ class KnowledgeStore(Protocol):
         """Delete the text of chunks."""
 
 
+class ChunkEmbeddings(Protocol):
+    """Knows which stored chunks say something else than their embeddings were made from. Raises StoreUnavailable."""
+
+    def stale_chunks(self, ids: Sequence[ChunkId]) -> dict[ChunkId, Chunk]:
+        """The chunks among these whose text is not the one that was embedded, as they stand now."""
+
+    def mark_embedded(self, id_: ChunkId, chunk: Chunk) -> None:
+        """Record that a chunk's embedding is made from this text; does nothing if it says something else by now."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoredFile:
     """A file in the documents bucket as it stands now."""
