@@ -1,0 +1,445 @@
+"""The OpenSearch store against a server that behaves as a vector collection is documented to, over HTTP.
+
+It checks each request's signature, gives documents its own ids, shows what is written only after a refresh, deletes
+by id alone, and fails whole requests or single items as told.
+"""
+
+import json
+import math
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from botocore.exceptions import NoCredentialsError
+from parley.aws import opensearch_http, opensearch_store
+from parley.aws.opensearch_http import Collection, OpenSearchRefused, Patience
+from parley.aws.opensearch_store import OpenSearchStore
+from parley.errors import StoreUnavailable
+from parley.knowledge.chunks import ChunkId, IndexedChunk
+
+from tests.unit.conversation_doubles import Clock
+from tests.unit.http_double import Asked, Server, serving
+
+INDEX = "passages"
+DIMENSIONS = 8
+FIELDS = {"owner", "document_id", "version", "chunk", "text", "vector"}
+"""The fields of the index's mapping; a template test holds the construct to the same."""
+CREDENTIALS = Credentials("AKIDEXAMPLE", "secret", "token")
+
+
+class Refusal(Exception):
+    """A status for a whole request."""
+
+
+@dataclass
+class VectorCollection:
+    """A vector collection with one index, as far as the store uses it."""
+
+    documents: dict[str, dict[str, Any]] = field(default_factory=dict)
+    visible: dict[str, dict[str, Any]] = field(default_factory=dict)
+    refreshes: bool = True
+    """Is what was written visible at once?"""
+    failures: list[int] = field(default_factory=list)
+    """Statuses that the next requests get."""
+    item_failures: list[int] = field(default_factory=list)
+    """Statuses that the next items or searches get, whatever request they stand in."""
+
+    def answer(self, asked: Asked) -> tuple[int, bytes]:
+        check_signature(asked)
+        if self.failures:
+            return self.failures.pop(0), b'{"message": "busy"}'
+        lines = asked.body.split(b"\n")
+        assert lines.pop() == b"", "the body of these requests ends with a line break"
+        handlers = {f"/{INDEX}/_bulk": self.bulk, f"/{INDEX}/_msearch": self.msearch}
+        answer = handlers[asked.path]([json.loads(line) for line in lines])
+        if self.refreshes:
+            self.refresh()
+        return 200, json.dumps(answer).encode()
+
+    def refresh(self) -> None:
+        self.visible = dict(self.documents)
+
+    def bulk(self, lines: list[Any]) -> Any:
+        items = []
+        while lines:
+            [(action, target)] = lines.pop(0).items()
+            items.append({action: self.operate(action, target, lines)})
+        return {"took": 1, "errors": any(item["status"] >= 400 for [item] in map(dict.values, items)), "items": items}
+
+    def operate(self, action: str, target: Any, lines: list[Any]) -> Any:
+        document = lines.pop(0) if action == "index" else None
+        if self.item_failures and (status := self.item_failures.pop(0)) >= 400:
+            return {"_index": INDEX, "_id": "", "status": status, "error": {"type": "some_exception", "reason": "x"}}
+        if document is None:
+            found = self.documents.pop(target["_id"], None)
+            return {"_index": INDEX, "_id": target["_id"], "status": 404 if found is None else 200}
+        assert target == {}, "Document ID is not supported in create/index operation request"
+        assert set(document) == FIELDS
+        id_ = f"1%3A0%3A{len(self.documents)}-{sha256(json.dumps(document).encode()).hexdigest()[:6]}"
+        self.documents[id_] = document
+        return {"_index": INDEX, "_id": id_, "status": 201}
+
+    def msearch(self, lines: list[Any]) -> Any:
+        return {"took": 1, "responses": [self.search(body) for header, body in zip(*[iter(lines)] * 2, strict=True)]}
+
+    def search(self, body: Any) -> Any:
+        if self.item_failures and (status := self.item_failures.pop(0)) >= 400:
+            return {"error": {"type": "some_exception", "reason": "x"}, "status": status}
+        assert body["size"] <= 10_000
+        scored = [(score(body["query"], id_, document), id_) for id_, document in self.visible.items()]
+        best = sorted(((points, id_) for points, id_ in scored if points is not None), key=lambda each: -each[0])
+        hits: list[dict[str, Any]] = [
+            {"_index": INDEX, "_id": id_, "_score": points} for points, id_ in best[: body["size"]]
+        ]
+        for hit in hits:
+            if body.get("_source"):
+                hit["_source"] = {name: self.visible[hit["_id"]][name] for name in body["_source"]}
+        return {"took": 1, "hits": {"total": {"value": len(best)}, "hits": hits}, "status": 200}
+
+
+def score(query: Any, id_: str, document: dict[str, Any]) -> float | None:
+    """The score of a document by a query; None when it does not match."""
+    [(kind, body)] = query.items()
+    match kind:
+        case "match_all":
+            return 1.0
+        case "term":
+            [(name, value)] = body.items()
+            return 0.0 if document[name] == value else None
+        case "terms":
+            [(name, values)] = body.items()
+            return 0.0 if document[name] in values else None
+        case "ids":
+            return 0.0 if id_ in body["values"] else None
+        case "match":
+            shared = set(body["text"].lower().split()) & set(document["text"].lower().split())
+            return float(len(shared)) or None
+        case "knn":
+            asked = body["vector"]
+            assert asked["k"] >= 1
+            if score(asked["filter"], id_, document) is None:
+                return None
+            # As documented for cosinesimil: (2 - d) / 2, where d is 1 minus the cosine.
+            return (2 - (1 - cosine(asked["vector"], document["vector"]))) / 2
+        case "bool":
+            parts = [score(part, id_, document) for part in [*body.get("must", []), *body["filter"]]]
+            return None if None in parts else sum(part or 0 for part in parts)
+    raise AssertionError(f"the server knows no query `{kind}`")
+
+
+def cosine(one: list[float], other: list[float]) -> float:
+    return sum(a * b for a, b in zip(one, other, strict=True)) / math.hypot(*one) / math.hypot(*other)
+
+
+def check_signature(asked: Asked) -> None:
+    """Sign the request as it arrived, by the same rules, and compare."""
+    given = asked.headers["authorization"]
+    signed = given.split("SignedHeaders=")[1].split(",")[0].split(";")
+    assert "content-length" not in signed, "the service refuses a signed Content-Length"
+    assert {"host", "x-amz-content-sha256", "x-amz-date", "x-amz-security-token"} <= set(signed)
+    assert asked.headers["x-amz-content-sha256"] == sha256(asked.body).hexdigest()
+    assert "/us-east-1/aoss/aws4_request" in given
+    request = AWSRequest("POST", f"http://{asked.headers['host']}{asked.path}", data=asked.body)
+    for name in signed:
+        request.headers[name] = asked.headers[name]
+    request.context["timestamp"] = asked.headers["x-amz-date"]
+    signer = SigV4Auth(CREDENTIALS, "aoss", "us-east-1")
+    text = signer.string_to_sign(request, signer.canonical_request(request))
+    assert given.endswith(f"Signature={signer.signature(text, request)}")
+
+
+@pytest.fixture
+def collection() -> VectorCollection:
+    return VectorCollection()
+
+
+@pytest.fixture
+def server(collection: VectorCollection) -> Iterator[Server]:
+    with serving(collection.answer) as server:
+        yield server
+
+
+@pytest.fixture
+def pauses() -> list[float]:
+    return []
+
+
+@pytest.fixture
+def make(server: Server, pauses: list[float]) -> Callable[[], OpenSearchStore]:
+    def connect() -> Collection:
+        return Collection(f"{server.url}/", credentials=CREDENTIALS, region="us-east-1", pause=pauses.append)
+
+    def make() -> OpenSearchStore:
+        http = connect()
+        return OpenSearchStore(lambda: http, INDEX)
+
+    return make
+
+
+@pytest.fixture
+def store(make: Callable[[], OpenSearchStore]) -> OpenSearchStore:
+    return make()
+
+
+def vector(number: int) -> list[float]:
+    angle = number / 1000
+    return [math.cos(angle), math.sin(angle), *[0.0] * (DIMENSIONS - 2)]
+
+
+def document(name: str, count: int = 1, *, owner: str = "shared", text: str = "bees") -> list[IndexedChunk]:
+    return [IndexedChunk(ChunkId(owner, name, "v1", n), vector(n), text) for n in range(count)]
+
+
+def ids(chunks: list[IndexedChunk]) -> list[ChunkId]:
+    return [chunk.id for chunk in chunks]
+
+
+def paths(server: Server) -> list[str]:
+    return [asked.path.rsplit("/", 1)[1] for asked in server.asked]
+
+
+def test_the_nearest_chunks_of_the_owners_come_first_with_their_similarity(store: OpenSearchStore) -> None:
+    mine = document("mine", 3, owner="user-ada")
+    store.add([*mine, *document("theirs", 3, owner="user-bob"), *document("ours")])
+    hits = store.search(vector(2), owners=["user-ada", "shared"], limit=2)
+    assert [hit.id for hit in hits] == [mine[2].id, mine[1].id]
+    assert [hit.score for hit in hits] == pytest.approx([1.0, math.cos(0.001)])
+    assert len(store.search(vector(2), owners=["user-ada", "shared"], limit=50)) == 4
+
+
+def test_words_lift_a_chunk_and_scores_stay_similarities(store: OpenSearchStore) -> None:
+    chunks = document("a", 30, text="nothing of note")
+    far = IndexedChunk(ChunkId("shared", "far", "v1", 0), vector(1500), "Error E1234 in the pump")
+    hidden = IndexedChunk(ChunkId("user-bob", "b", "v1", 0), vector(0), "Error E1234 in the pump")
+    store.add([*chunks, far, hidden])
+    plain = store.search(vector(0), owners=["shared"], limit=5)
+    fused = store.search(vector(0), owners=["shared"], limit=5, text="what does E1234 mean")
+    assert far.id not in [hit.id for hit in plain]
+    assert {hit.id: hit.score for hit in fused}[far.id] == pytest.approx(math.cos(1.5))
+    assert fused[0].id in (far.id, chunks[0].id)
+    assert hidden.id not in [hit.id for hit in fused]
+    both = IndexedChunk(ChunkId("shared", "both", "v1", 0), vector(1), "E1234 too")
+    store.add([both])
+    assert store.search(vector(0), owners=["shared"], limit=5, text="E1234")[0].id == both.id
+
+
+def test_a_question_without_words_of_the_documents_is_answered_by_meaning(store: OpenSearchStore) -> None:
+    chunks = document("a", 3)
+    store.add(chunks)
+    for text in ("", "   ", "zebra"):
+        assert [hit.id for hit in store.search(vector(0), owners=["shared"], limit=9, text=text)] == ids(chunks)
+
+
+def test_a_long_question_is_cut_before_it_has_too_many_clauses(server: Server, store: OpenSearchStore) -> None:
+    store.search(vector(0), owners=["shared"], limit=1, text="私は" * 16_000)
+    words = json.loads(server.asked[-1].body.split(b"\n")[3])["query"]["bool"]["must"][0]["match"]["text"]
+    assert len(words) == opensearch_store.LEXICAL_CHARACTERS
+
+
+def test_adding_again_leaves_one_copy_with_the_new_vector(store: OpenSearchStore, collection: VectorCollection) -> None:
+    [chunk] = document("a")
+    store.add([chunk])
+    store.add([IndexedChunk(chunk.id, vector(700), "changed")])
+    [stored] = collection.documents.values()
+    assert stored["text"] == "changed"
+    [hit] = store.search(vector(700), owners=["shared"], limit=5)
+    assert hit.score == pytest.approx(1.0)
+
+
+def test_copies_that_nobody_could_see_are_folded_and_make_no_room_scarce(
+    make: Callable[[], OpenSearchStore], server: Server, collection: VectorCollection
+) -> None:
+    collection.refreshes = False
+    chunks = document("a", 10)
+    for _ in range(3):
+        make().add(chunks)  # Each another process.
+    assert len(collection.documents) == 30
+    collection.refresh()
+    server.asked.clear()
+    hits = make().search(vector(0), owners=["shared"], limit=8)
+    assert [hit.id for hit in hits] == ids(chunks)[:8]
+    assert len(server.asked) == 3
+
+
+def test_removing_finds_every_copy_page_by_page(
+    make: Callable[[], OpenSearchStore], server: Server, collection: VectorCollection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collection.refreshes = False
+    chunks, kept = document("a", 1_200), document("b", 3)
+    make().add([*chunks, *kept])
+    make().add(chunks[:10])
+    collection.refresh()
+    server.asked.clear()
+    make().remove(ids(chunks))
+    assert sorted(each["document_id"] for each in collection.documents.values()) == ["b"] * 3
+    assert paths(server) == ["_msearch"] * 3 + ["_bulk"] * 5
+    make().remove(ids(chunks))
+    assert len(collection.documents) == 3
+
+
+def test_what_this_process_has_just_added_is_removed_though_no_search_sees_it(
+    store: OpenSearchStore, collection: VectorCollection
+) -> None:
+    collection.refreshes = False
+    chunks = document("a", 3)
+    store.add(chunks)
+    store.remove(ids(chunks)[:2])
+    assert [each["chunk"] for each in collection.documents.values()] == [2]
+
+
+def test_ids_are_forgotten_when_searches_see_their_documents(
+    make: Callable[[], OpenSearchStore], server: Server, collection: VectorCollection, pauses: list[float]
+) -> None:
+    clock = Clock()
+    http = Collection(server.url, credentials=CREDENTIALS, region="us-east-1", pause=pauses.append)
+    store = OpenSearchStore(lambda: http, INDEX, clock=clock)
+    collection.refreshes = False
+    store.add(document("a"))
+    clock.sleep(opensearch_store.VISIBLE_SECONDS + 1)
+    store.remove(ids(document("a")))
+    assert len(collection.documents) == 1
+    collection.refresh()
+    store.remove(ids(document("a")))
+    assert collection.documents == {}
+
+
+def test_items_that_fail_in_passing_are_sent_again_alone(
+    store: OpenSearchStore, server: Server, collection: VectorCollection, pauses: list[float]
+) -> None:
+    chunks = document("a", 5)
+    collection.item_failures = [200, 200, 429, 200, 503, 200]  # The first is the search for earlier copies.
+    store.add(chunks)
+    assert sorted(each["chunk"] for each in collection.documents.values()) == [0, 1, 2, 3, 4]
+    bulks = [asked.body.count(b"\n") // 2 for asked in server.asked if asked.path.endswith("_bulk")]
+    assert bulks == [5, 2]
+    collection.item_failures = [200, 429]
+    store.remove(ids(chunks))
+    assert collection.documents == {}
+    assert any(pauses)
+
+
+def test_the_ids_of_retried_items_belong_to_their_chunks(store: OpenSearchStore, collection: VectorCollection) -> None:
+    collection.refreshes = False
+    chunks = document("a", 3)
+    collection.item_failures = [200, 429]
+    store.add(chunks)
+    store.remove([chunks[0].id])
+    assert sorted(each["chunk"] for each in collection.documents.values()) == [1, 2]
+
+
+def test_an_item_that_is_refused_for_good_is_an_error_without_its_content(
+    store: OpenSearchStore, collection: VectorCollection
+) -> None:
+    collection.item_failures = [200, 400]
+    with pytest.raises(OpenSearchRefused, match=r"400 some_exception$"):
+        store.add(document("a"))
+
+
+def test_searches_of_one_request_that_fail_in_passing_are_asked_again(
+    store: OpenSearchStore, server: Server, collection: VectorCollection
+) -> None:
+    store.add(document("a"))
+    server.asked.clear()
+    collection.item_failures = [200, 429]
+    assert len(store.search(vector(0), owners=["shared"], limit=3, text="bees")) == 1
+    assert len(server.asked) == 2
+    collection.item_failures = [404]
+    with pytest.raises(OpenSearchRefused, match="404"):
+        store.search(vector(0), owners=["shared"], limit=3)
+
+
+@pytest.mark.parametrize("status", sorted(opensearch_http.PASSING))
+def test_a_busy_collection_is_asked_again_after_growing_random_pauses(
+    store: OpenSearchStore, server: Server, collection: VectorCollection, pauses: list[float], status: int
+) -> None:
+    collection.failures = [status] * 2
+    assert store.search(vector(0), owners=["shared"], limit=1) == []
+    assert len(server.asked) == 3
+    collection.failures = [status] * 3
+    with pytest.raises(StoreUnavailable):
+        store.search(vector(0), owners=["shared"], limit=1)
+    assert all(pause <= opensearch_store.SEARCHING.longest_pause for pause in pauses)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404])
+def test_a_mistake_is_not_tried_again(
+    store: OpenSearchStore, server: Server, collection: VectorCollection, status: int
+) -> None:
+    collection.failures = [status]
+    with pytest.raises(OpenSearchRefused) as caught:
+        store.add(document("a"))
+    assert caught.value.status == status
+    assert len(server.asked) == 1
+
+
+def test_a_connection_that_breaks_is_made_again(store: OpenSearchStore, server: Server) -> None:
+    behave = server.answer
+    broken = iter([True, False])
+    server.answer = lambda asked: None if next(broken, False) else behave(asked)
+    assert store.search(vector(0), owners=["shared"], limit=1) == []
+    assert len(server.asked) == 2
+
+
+def test_nobody_listening_is_an_unavailable_store(pauses: list[float]) -> None:
+    http = Collection("http://127.0.0.1:9", credentials=CREDENTIALS, region="us-east-1", pause=pauses.append)
+    with pytest.raises(StoreUnavailable):
+        OpenSearchStore(lambda: http, INDEX).search(vector(0), owners=["shared"], limit=1)
+    assert len(pauses) == opensearch_store.SEARCHING.attempts
+
+
+def test_a_collection_that_holds_its_first_request_is_awaited(
+    store: OpenSearchStore, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opensearch_store, "KNOCKING", Patience(attempts=1, read_seconds=0.05))
+    behave, asleep = server.answer, threading.Event()
+
+    def answer(asked: Asked) -> tuple[int, bytes] | None:
+        if len(server.asked) == 1:
+            asleep.wait(30)  # Ends when the client has given up: its second request sets it.
+        asleep.set()
+        return behave(asked)
+
+    server.answer = answer
+    store.prepare()
+    assert len(server.asked) == 2
+
+
+def test_a_collection_that_refuses_while_it_wakes_is_asked_until_it_does(
+    store: OpenSearchStore, server: Server, collection: VectorCollection
+) -> None:
+    collection.failures = [503, 503, 429]
+    store.prepare()
+    assert len(server.asked) == 4
+    collection.failures = [503] * 99
+    store.prepare()
+    assert len(server.asked) == 4, "what has just answered is awake"
+
+
+def test_a_collection_that_stays_asleep_is_unavailable(store: OpenSearchStore, collection: VectorCollection) -> None:
+    collection.failures = [503] * 99
+    with pytest.raises(StoreUnavailable):
+        store.prepare()
+
+
+def test_a_collection_is_woken_again_after_a_quiet_time(server: Server, pauses: list[float]) -> None:
+    clock = Clock()
+    http = Collection(server.url, credentials=CREDENTIALS, region="us-east-1", pause=pauses.append)
+    store = OpenSearchStore(lambda: http, INDEX, clock=clock)
+    store.search(vector(0), owners=["shared"], limit=1)
+    store.prepare()
+    assert len(server.asked) == 1
+    clock.sleep(opensearch_store.AWAKE_SECONDS)
+    store.prepare()
+    assert len(server.asked) == 2
+
+
+def test_nothing_is_asked_before_it_is_needed(server: Server) -> None:
+    OpenSearchStore(lambda: pytest.fail("connected"), INDEX)
+    with pytest.raises(NoCredentialsError):
+        Collection(server.url, credentials=None, region="us-east-1")
