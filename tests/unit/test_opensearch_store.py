@@ -17,11 +17,13 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import NoCredentialsError
-from parley.aws import opensearch_http, opensearch_store
+from parley.aws import clients, opensearch_http, opensearch_store
 from parley.aws.opensearch_http import Collection, OpenSearchRefused, Patience
 from parley.aws.opensearch_store import OpenSearchStore
 from parley.errors import StoreUnavailable
+from parley.functions.knowledge_parts import KnowledgeSettings, vector_index
 from parley.knowledge.chunks import ChunkId, IndexedChunk
+from parley.settings import SettingsError
 
 from tests.unit.conversation_doubles import Clock
 from tests.unit.http_double import Asked, Server, serving
@@ -443,3 +445,31 @@ def test_nothing_is_asked_before_it_is_needed(server: Server) -> None:
     OpenSearchStore(lambda: pytest.fail("connected"), INDEX)
     with pytest.raises(NoCredentialsError):
         Collection(server.url, credentials=None, region="us-east-1")
+
+
+def settings(**more: str) -> KnowledgeSettings:
+    variables = {"KNOWLEDGE_TABLE": "t", "DOCUMENTS_BUCKET": "b", "EMBEDDING_MODEL": "m", "VECTOR_STORE": "opensearch"}
+    return KnowledgeSettings.load({**variables, **more})
+
+
+def test_the_functions_settings_choose_it(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_SESSION_TOKEN": "token",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(clients, "collection", clients.collection.__wrapped__)
+    index, chunks = vector_index(settings(COLLECTION_ENDPOINT=server.url, VECTOR_INDEX=INDEX)), document("a", 3)
+    index.prepare()
+    index.add(chunks)
+    assert [hit.id for hit in index.search(vector(1), owners=["shared"], limit=1)] == [chunks[1].id]
+
+
+@pytest.mark.parametrize("missing", ["COLLECTION_ENDPOINT", "VECTOR_INDEX"])
+def test_a_deployment_without_its_index_fails_at_start(missing: str) -> None:
+    given = {"COLLECTION_ENDPOINT": "https://example.aoss.amazonaws.com", "VECTOR_INDEX": INDEX, missing: ""}
+    with pytest.raises(SettingsError, match=f"{missing} is missing"):
+        vector_index(settings(**given))

@@ -14,9 +14,12 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from parley.aws import clients
 from parley.aws.s3_vectors_store import S3VectorsStore, chunk_id, vector_key
 from parley.errors import StoreUnavailable
+from parley.functions.knowledge_parts import KnowledgeSettings, vector_index
 from parley.knowledge.chunks import ChunkId, IndexedChunk
+from parley.settings import SettingsError
 
 from tests.unit.http_double import Asked, Server, serving
 
@@ -249,3 +252,28 @@ def test_a_key_names_its_chunk_whatever_the_version_holds() -> None:
     id_ = ChunkId("user-ada%40example.org", "0190-a_b", "3/L4kqtJlcpXroDTDmJ+rmSpXd3dIbrHY", 1_000_000)
     assert chunk_id(vector_key(id_)) == id_
     assert vector_key(ChunkId("shared", "a", "v", 2)) < vector_key(ChunkId("shared", "a", "v", 10))
+
+
+def settings(**more: str) -> KnowledgeSettings:
+    variables = {"KNOWLEDGE_TABLE": "t", "DOCUMENTS_BUCKET": "b", "EMBEDDING_MODEL": "m", "VECTOR_STORE": "s3vectors"}
+    return KnowledgeSettings.load({**variables, **more})
+
+
+def test_the_functions_settings_choose_it(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "AWS_ENDPOINT_URL_S3VECTORS": server.url,
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(clients, "s3_vectors", clients.s3_vectors.__wrapped__)
+    index, chunks = vector_index(settings(VECTOR_INDEX_ARN=INDEX)), document("a", 3)
+    index.add(chunks)
+    assert [hit.id for hit in index.search(vector(1), owners=["shared"], limit=1)] == [chunks[1].id]
+
+
+def test_a_deployment_without_its_index_fails_at_start() -> None:
+    with pytest.raises(SettingsError, match="VECTOR_INDEX_ARN is missing"):
+        vector_index(settings())

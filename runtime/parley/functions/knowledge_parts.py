@@ -20,6 +20,15 @@ class KnowledgeSettings(Settings, frozen=True, kw_only=True):
     vector_index_prefix: str = "indexes/faiss/"
     """Where the FAISS index stands in the documents bucket."""
 
+    vector_index_arn: str = ""
+    """The S3 Vectors index."""
+
+    collection_endpoint: str = ""
+    """The address of the OpenSearch Serverless collection."""
+
+    vector_index: str = ""
+    """The name of the index in that collection."""
+
     minimum_score: float = 0.1
     """Passages less similar to a question than this are no answer. It belongs to the embedding model.
 
@@ -55,10 +64,34 @@ def embedder(settings: KnowledgeSettings, *, attempts: int) -> TitanEmbeddings:
 
 
 def vector_index(settings: KnowledgeSettings) -> VectorIndex:
-    """The vector store of this deployment. Raises SettingsError for one that this version does not know."""
-    if settings.vector_store != "faiss":
-        raise SettingsError(f"VECTOR_STORE is `{settings.vector_store}`; this version of the runtime has `faiss`.")
-    # Imported here because it is half of a cold start, and of no use to another store.
-    from parley.aws.faiss_store import FaissStore
+    """The vector store of this deployment. Raises SettingsError for an unknown one, or when a setting of it is missing.
 
-    return FaissStore(clients.s3(), settings.documents_bucket, settings.vector_index_prefix)
+    It connects when it is first used.
+    """
+    # Each is imported where it is chosen: FAISS alone is half of a cold start, and of no use to another store.
+    match settings.vector_store:
+        case "faiss":
+            from parley.aws.faiss_store import FaissStore
+
+            return FaissStore(clients.s3(), settings.documents_bucket, settings.vector_index_prefix)
+        case "s3vectors":
+            from parley.aws.s3_vectors_store import S3VectorsStore
+
+            return S3VectorsStore(
+                _needed("VECTOR_INDEX_ARN", settings.vector_index_arn),
+                for_searches=lambda: clients.s3_vectors(read_timeout=3.0, attempts=3),
+                for_writes=lambda: clients.s3_vectors(read_timeout=20.0, attempts=8),
+            )
+        case "opensearch":
+            from parley.aws.opensearch_store import OpenSearchStore
+
+            endpoint = _needed("COLLECTION_ENDPOINT", settings.collection_endpoint)
+            return OpenSearchStore(lambda: clients.collection(endpoint), _needed("VECTOR_INDEX", settings.vector_index))
+        case other:
+            raise SettingsError(f"VECTOR_STORE is `{other}`; it must be `faiss`, `s3vectors` or `opensearch`.")
+
+
+def _needed(variable: str, value: str) -> str:
+    if not value:
+        raise SettingsError(f"The environment variable {variable} is missing.")
+    return value
