@@ -286,6 +286,7 @@ def test_an_upload_form_holds_key_type_and_size(cloud: Cloud) -> None:
         ({"name": "a.txt", "text": "Both.", "size": 5}, 422, "validation_failed"),
         ({"name": "a.txt", "text": ""}, 422, "validation_failed"),
         ({"name": "a.exe", "text": "MZ"}, 422, "validation_failed"),
+        ({"name": "a.pdf", "text": "%PDF-1.7"}, 422, "validation_failed"),
         ({"name": "a", "text": "No ending."}, 422, "validation_failed"),
         ({"name": "dir/", "text": "No name."}, 422, "validation_failed"),
         ({"name": "..", "text": "Dots."}, 422, "validation_failed"),
@@ -305,6 +306,8 @@ def test_bad_documents_are_refused_and_leave_nothing(cloud: Cloud, body: Any, st
 
 def test_a_replacement_needs_text_or_size(cloud: Cloud) -> None:
     id_ = cloud.add("a.txt", "Here.")
+    as_word = {"name": "a.docx", "text": "Words."}
+    assert cloud.http("PUT", f"/knowledge/documents/{id_}", as_word)[1]["error"]["code"] == "validation_failed"
     assert (
         cloud.http("PUT", f"/knowledge/documents/{id_}", {"name": "b.txt"})[1]["error"]["code"] == "validation_failed"
     )

@@ -2,7 +2,10 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+type Metadata = dict[str, str | int | float | bool]
+"""A record's fields by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +18,8 @@ class Chunk:
     heading: str = ""
     """The heading path to it ("The sandbox > Gateway"); empty where the document has no headings."""
     page: int | None = None
+    metadata: Metadata = field(default_factory=dict)
+    """The fields of the record it is, where its document is a list of records."""
 
     def embedded_text(self) -> str:
         """What its embedding is made from: the headings say what a paragraph full of "it" is about."""
