@@ -50,16 +50,22 @@ class VectorCollection:
     failures: list[int] = field(default_factory=list)
     """Statuses that the next requests get."""
     item_failures: list[int] = field(default_factory=list)
-    """Statuses that the next items or searches get, whatever request they stand in."""
+    """Statuses that the next items of a bulk get."""
+    failed_shards: list[int] = field(default_factory=list)
+    """How many shards fail in the next searches."""
 
     def answer(self, asked: Asked) -> tuple[int, bytes]:
         check_signature(asked)
         if self.failures:
             return self.failures.pop(0), b'{"message": "busy"}'
-        lines = asked.body.split(b"\n")
-        assert lines.pop() == b"", "the body of these requests ends with a line break"
-        handlers = {f"/{INDEX}/_bulk": self.bulk, f"/{INDEX}/_msearch": self.msearch}
-        answer = handlers[asked.path]([json.loads(line) for line in lines])
+        assert asked.headers["content-type"] == "application/json"
+        if asked.path == f"/{INDEX}/_search":
+            answer = self.search(json.loads(asked.body))
+        else:
+            assert asked.path == f"/{INDEX}/_bulk"
+            lines = asked.body.split(b"\n")
+            assert lines.pop() == b"", "the body of a bulk ends with a line break"
+            answer = self.bulk([json.loads(line) for line in lines])
         if self.refreshes:
             self.refresh()
         return 200, json.dumps(answer).encode()
@@ -87,12 +93,7 @@ class VectorCollection:
         self.documents[id_] = document
         return {"_index": INDEX, "_id": id_, "status": 201}
 
-    def msearch(self, lines: list[Any]) -> Any:
-        return {"took": 1, "responses": [self.search(body) for header, body in zip(*[iter(lines)] * 2, strict=True)]}
-
     def search(self, body: Any) -> Any:
-        if self.item_failures and (status := self.item_failures.pop(0)) >= 400:
-            return {"error": {"type": "some_exception", "reason": "x"}, "status": status}
         assert body["size"] <= 10_000
         scored = [(score(body["query"], id_, document), id_) for id_, document in self.visible.items()]
         best = sorted(((points, id_) for points, id_ in scored if points is not None), key=lambda each: -each[0])
@@ -102,7 +103,10 @@ class VectorCollection:
         for hit in hits:
             if body.get("_source"):
                 hit["_source"] = {name: self.visible[hit["_id"]][name] for name in body["_source"]}
-        return {"took": 1, "hits": {"total": {"value": len(best)}, "hits": hits}, "status": 200}
+        failed = self.failed_shards.pop(0) if self.failed_shards else 0
+        shards = {"total": 2, "successful": 2 - failed, "skipped": 0, "failed": failed}
+        found = {"total": {"value": len(best), "relation": "eq"}, "max_score": 1.0, "hits": hits}
+        return {"took": 1, "timed_out": False, "_shards": shards, "hits": found}
 
 
 def score(query: Any, id_: str, document: dict[str, Any]) -> float | None:
@@ -240,7 +244,11 @@ def test_a_question_without_words_of_the_documents_is_answered_by_meaning(store:
 
 def test_a_long_question_is_cut_before_it_has_too_many_clauses(server: Server, store: OpenSearchStore) -> None:
     store.search(vector(0), owners=["shared"], limit=1, text="私は" * 16_000)
-    words = json.loads(server.asked[-1].body.split(b"\n")[3])["query"]["bool"]["must"][0]["match"]["text"]
+    [words] = [
+        query["bool"]["must"][0]["match"]["text"]
+        for query in (json.loads(asked.body)["query"] for asked in server.asked)
+        if "bool" in query
+    ]
     assert len(words) == opensearch_store.LEXICAL_CHARACTERS
 
 
@@ -280,7 +288,7 @@ def test_removing_finds_every_copy_page_by_page(
     server.asked.clear()
     make().remove(ids(chunks))
     assert sorted(each["document_id"] for each in collection.documents.values()) == ["b"] * 3
-    assert paths(server) == ["_msearch"] * 3 + ["_bulk"] * 5
+    assert paths(server) == ["_search"] * 3 + ["_bulk"] * 5
     make().remove(ids(chunks))
     assert len(collection.documents) == 3
 
@@ -315,12 +323,12 @@ def test_items_that_fail_in_passing_are_sent_again_alone(
     store: OpenSearchStore, server: Server, collection: VectorCollection, pauses: list[float]
 ) -> None:
     chunks = document("a", 5)
-    collection.item_failures = [200, 200, 429, 200, 503, 200]  # The first is the search for earlier copies.
+    collection.item_failures = [200, 429, 200, 503, 200]
     store.add(chunks)
     assert sorted(each["chunk"] for each in collection.documents.values()) == [0, 1, 2, 3, 4]
     bulks = [asked.body.count(b"\n") // 2 for asked in server.asked if asked.path.endswith("_bulk")]
     assert bulks == [5, 2]
-    collection.item_failures = [200, 429]
+    collection.item_failures = [429]
     store.remove(ids(chunks))
     assert collection.documents == {}
     assert any(pauses)
@@ -329,7 +337,7 @@ def test_items_that_fail_in_passing_are_sent_again_alone(
 def test_the_ids_of_retried_items_belong_to_their_chunks(store: OpenSearchStore, collection: VectorCollection) -> None:
     collection.refreshes = False
     chunks = document("a", 3)
-    collection.item_failures = [200, 429]
+    collection.item_failures = [429]
     store.add(chunks)
     store.remove([chunks[0].id])
     assert sorted(each["chunk"] for each in collection.documents.values()) == [1, 2]
@@ -338,22 +346,23 @@ def test_the_ids_of_retried_items_belong_to_their_chunks(store: OpenSearchStore,
 def test_an_item_that_is_refused_for_good_is_an_error_without_its_content(
     store: OpenSearchStore, collection: VectorCollection
 ) -> None:
-    collection.item_failures = [200, 400]
+    collection.item_failures = [400]
     with pytest.raises(OpenSearchRefused, match=r"400 some_exception$"):
         store.add(document("a"))
 
 
-def test_searches_of_one_request_that_fail_in_passing_are_asked_again(
+def test_an_answer_without_all_shards_is_asked_for_again(
     store: OpenSearchStore, server: Server, collection: VectorCollection
 ) -> None:
     store.add(document("a"))
     server.asked.clear()
-    collection.item_failures = [200, 429]
-    assert len(store.search(vector(0), owners=["shared"], limit=3, text="bees")) == 1
+    collection.failed_shards = [1]
+    assert len(store.search(vector(0), owners=["shared"], limit=3)) == 1
     assert len(server.asked) == 2
-    collection.item_failures = [404]
-    with pytest.raises(OpenSearchRefused, match="404"):
-        store.search(vector(0), owners=["shared"], limit=3)
+    collection.failed_shards = [1] * 99
+    with pytest.raises(StoreUnavailable):
+        store.remove(ids(document("a")))
+    assert len(collection.documents) == 1
 
 
 @pytest.mark.parametrize("status", sorted(opensearch_http.PASSING))
@@ -398,7 +407,9 @@ def test_nobody_listening_is_an_unavailable_store(pauses: list[float]) -> None:
 def test_a_collection_that_holds_its_first_request_is_awaited(
     store: OpenSearchStore, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(opensearch_store, "KNOCKING", Patience(attempts=1, read_seconds=0.05))
+    monkeypatch.setattr(
+        opensearch_store, "KNOCKING", Patience(attempts=1, read_seconds=0.05, longest_pause=0, total_seconds=60)
+    )
     behave, asleep = server.answer, threading.Event()
 
     def answer(asked: Asked) -> tuple[int, bytes] | None:
@@ -423,10 +434,15 @@ def test_a_collection_that_refuses_while_it_wakes_is_asked_until_it_does(
     assert len(server.asked) == 4, "what has just answered is awake"
 
 
-def test_a_collection_that_stays_asleep_is_unavailable(store: OpenSearchStore, collection: VectorCollection) -> None:
-    collection.failures = [503] * 99
+def test_a_collection_that_stays_asleep_is_given_up_in_time(server: Server, collection: VectorCollection) -> None:
+    clock = Clock()
+    begun = clock()
+    http = Collection(server.url, credentials=CREDENTIALS, region="us-east-1", pause=clock.sleep, clock=clock)
+    collection.failures = [503] * 999
     with pytest.raises(StoreUnavailable):
-        store.prepare()
+        OpenSearchStore(lambda: http, INDEX, clock=clock).prepare()
+    waking = opensearch_store.WAKING
+    assert waking.total_seconds < clock() - begun < waking.total_seconds + waking.longest_pause
 
 
 def test_a_collection_is_woken_again_after_a_quiet_time(server: Server, pauses: list[float]) -> None:

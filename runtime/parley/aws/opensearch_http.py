@@ -25,26 +25,28 @@ FIRST_PAUSE_SECONDS = 0.2
 PASSING = frozenset({429, 500, 502, 503, 504})
 """Statuses, of a request or of one item in it, of a collection that is busy or scaling."""
 
-_CONTENT_TYPE = "application/x-ndjson"
-"""What _bulk and _msearch take: one JSON document a line."""
+_CONTENT_TYPE = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a request may take: `attempts`, each waiting `read_seconds` for an answer.
+    """How long a request may take: `attempts`, each waiting `read_seconds` for the next bytes of an answer.
 
-    Between them the pauses double, up to `longest_pause` seconds, and each is a random part of that.
+    Between them the pauses double, up to `longest_pause` seconds, and each is a random part of that. No attempt begins
+    after `total_seconds`.
     """
 
     attempts: int
     read_seconds: float
-    longest_pause: float = 20.0
+    longest_pause: float
+    total_seconds: float
 
     def pause_before(self, attempt: int) -> float:
         """Seconds to wait before this attempt, counted from 0."""
         if attempt == 0:
             return 0.0
-        return random.uniform(0, min(FIRST_PAUSE_SECONDS * 2**attempt, self.longest_pause))  # noqa: S311 - jitter, no secret
+        longest = min(FIRST_PAUSE_SECONDS * 2**attempt, self.longest_pause)
+        return random.uniform(0, longest)  # noqa: S311 - jitter, no secret
 
 
 class OpenSearchRefused(Exception):
@@ -65,6 +67,7 @@ class Collection:
         credentials: Credentials | None,
         region: str,
         pause: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if credentials is None:
             raise NoCredentialsError
@@ -72,6 +75,7 @@ class Collection:
         self._credentials = credentials
         self._region = region
         self._pause = pause
+        self._clock = clock
         self._sessions: dict[float, URLLib3Session] = {}
 
     def post(
@@ -82,8 +86,11 @@ class Collection:
         `remaining` tells from an answer what of the request is to be sent again, if not everything succeeded.
         Raises StoreUnavailable when the collection stays busy or out of reach, OpenSearchRefused for other errors.
         """
+        end = self._clock() + patience.total_seconds
         for attempt in range(patience.attempts):
             self._pause(patience.pause_before(attempt))
+            if self._clock() > end:
+                break
             try:
                 status, answer = self._send(path, body, patience.read_seconds)
             except (NoConnection, HTTPClientError):

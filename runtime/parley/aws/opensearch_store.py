@@ -11,6 +11,7 @@ when it should be deleted, stays as such a hit; searches fold copies of one chun
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
 from itertools import batched
 from typing import Any
 
@@ -41,14 +42,15 @@ LEXICAL_CHARACTERS = 500
 RANK_CONSTANT = 60
 """Reciprocal rank fusion's k, as its authors and OpenSearch have it: the first ranks do not decide alone."""
 
-SEARCHING = Patience(attempts=3, read_seconds=3.0, longest_pause=1.0)
-"""A user waits."""
+SEARCHING = Patience(attempts=3, read_seconds=3.0, longest_pause=1.0, total_seconds=5.0)
+"""A user waits, and a search by words takes two searches one after the other."""
 
-KNOCKING = Patience(attempts=1, read_seconds=2.0)
-WAKING = Patience(attempts=6, read_seconds=12.0, longest_pause=2.0)
-"""A sleeping NextGen collection needs 10 to 30 s, whether it holds the request meanwhile or refuses it."""
+KNOCKING = Patience(attempts=1, read_seconds=2.0, longest_pause=0.0, total_seconds=1.0)
+WAKING = Patience(attempts=40, read_seconds=6.0, longest_pause=1.0, total_seconds=10.0)
+"""A sleeping NextGen collection needs 10 to 30 s, whether it holds requests meanwhile or refuses them. Both together
+end within the 20 s of the function that searches; the collection goes on waking, and a later question finds it awake."""
 
-WRITING = Patience(attempts=8, read_seconds=20.0)
+WRITING = Patience(attempts=8, read_seconds=20.0, longest_pause=20.0, total_seconds=90.0)
 """Nobody waits."""
 
 _DECIMALS = 8
@@ -75,20 +77,20 @@ class _Hits(msgspec.Struct, frozen=True):
     hits: tuple[_Found, ...] = ()
 
 
+class _Shards(msgspec.Struct, frozen=True):
+    failed: int = 0
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    """A search's answer; where shards failed or the time ran out it is not the whole one."""
+
+    hits: _Hits
+    timed_out: bool = False
+    shards: _Shards = msgspec.field(name="_shards", default=_Shards())
+
+
 class _Error(msgspec.Struct, frozen=True):
     type: str = ""
-
-
-class _Searched(msgspec.Struct, frozen=True):
-    """One search's part of an _msearch answer."""
-
-    hits: _Hits = _Hits()
-    status: int = 200
-    error: _Error = _Error()
-
-
-class _MultiSearch(msgspec.Struct, frozen=True):
-    responses: tuple[_Searched, ...]
 
 
 class _Done(msgspec.Struct, frozen=True):
@@ -114,12 +116,13 @@ class OpenSearchStore:
         self._clock = clock
         self._answered: float | None = None
         self._recent: deque[tuple[float, ChunkId, str]] = deque()
+        self._background = ThreadPoolExecutor(max_workers=1)
 
     def prepare(self) -> None:
         """See VectorIndex: wakes a collection that may sleep. Searches see writes only after a while all the same."""
         if self._answered is not None and self._clock() - self._answered < AWAKE_SECONDS:
             return
-        knock = _lines({}, {"size": 0, "terminate_after": 1, "query": {"match_all": {}}})
+        knock = {"size": 0, "terminate_after": 1, "query": {"match_all": {}}}
         try:
             # The short wait first: it opens the connection that searches use, if the collection is awake.
             self._search(knock, KNOCKING)
@@ -143,31 +146,33 @@ class OpenSearchStore:
         """See VectorIndex. With `text`, both rankings are fused by their ranks; scores stay cosine similarities."""
         allowed = {"terms": {"owner": list(owners)}}
         query = [round(value, _DECIMALS) for value in vector]
+        words = text[:LEXICAL_CHARACTERS].strip()
+        if not words:
+            return list(self._nearest(query, allowed, limit).values())[:limit]
+        lexical = self._background.submit(self._search, _sharing_words(words, allowed, min(limit, MAX_RESULTS)))
+        near = self._nearest(query, allowed, limit)
+        by_words = {found.source.id(): found.id for found in lexical.result() if found.source}
+        # What only the words found has no similarity yet.
+        others = [id_ for chunk, id_ in by_words.items() if chunk not in near]
+        known = near | self._nearest(query, {"ids": {"values": others}}, len(others)) if others else near
+        return _fused(near, by_words, known, limit)
+
+    def _nearest(self, vector: list[float], condition: dict[str, Any], limit: int) -> dict[ChunkId, Hit]:
+        """At least the `limit` nearest chunks that meet a condition, nearest first, as far as there are so many."""
         size = min(limit, MAX_RESULTS)
         while True:
-            asked = [_nearest(query, allowed, size)]
-            if words := text[:LEXICAL_CHARACTERS].strip():
-                asked.append(_sharing_words(words, allowed, size))
-            near, *lexical = self._search(b"".join(asked), SEARCHING)
-            hits = _similarities(near.hits)
+            query = {"knn": {"vector": {"vector": vector, "k": size, "filter": condition}}}
+            found = self._search({"size": size, "_source": _KEY_FIELDS, "query": query})
+            hits: dict[ChunkId, Hit] = {}
+            for each in found:
+                if each.source is not None and each.score is not None:
+                    id_ = each.source.id()
+                    # The score of cosine similarity is (1 + cosine) / 2.
+                    hits.setdefault(id_, Hit(id_, 2 * each.score - 1))
             # Copies of chunks may have taken places: then more may follow.
-            if len(hits) >= limit or len(near.hits.hits) < size or size == MAX_RESULTS:
-                break
+            if len(hits) >= limit or len(found) < size or size == MAX_RESULTS:
+                return hits
             size = min(size * 2, MAX_RESULTS)
-        if not lexical:
-            return list(hits.values())[:limit]
-        by_words = {found.source.id(): found.id for found in lexical[0].hits.hits if found.source}
-        return _fused(hits, hits | self._missing(query, hits, by_words), list(by_words), limit)
-
-    def _missing(
-        self, query: list[float], hits: dict[ChunkId, Hit], by_words: dict[ChunkId, str]
-    ) -> dict[ChunkId, Hit]:
-        """The similarities of chunks that only the words found."""
-        others = [id_ for chunk, id_ in by_words.items() if chunk not in hits]
-        if not others:
-            return {}
-        [answer] = self._search(_nearest(query, {"ids": {"values": others}}, len(others)), SEARCHING)
-        return _similarities(answer.hits)
 
     def _stored_ids(self, chunks: Set[ChunkId]) -> list[str]:
         """The collection's ids of every document of these chunks that can be searched, or was added here lately."""
@@ -185,9 +190,8 @@ class OpenSearchStore:
                     {"term": {"version": version}},
                     {"terms": {"chunk": part}},
                 ]
-                query = {"bool": {"filter": wanted}}
-                [answer] = self._search(_lines({}, {"size": MAX_RESULTS, "_source": False, "query": query}), WRITING)
-                found |= dict.fromkeys(hit.id for hit in answer.hits.hits)
+                body = {"size": MAX_RESULTS, "_source": False, "query": {"bool": {"filter": wanted}}}
+                found |= dict.fromkeys(hit.id for hit in self._search(body, WRITING))
         return list(found)
 
     def _delete(self, ids: Sequence[str]) -> None:
@@ -196,21 +200,17 @@ class OpenSearchStore:
         gone = set(ids)
         self._recent = deque(entry for entry in self._recent if entry[2] not in gone)
 
-    def _search(self, body: bytes, patience: Patience) -> tuple[_Searched, ...]:
-        """The answers to searches, all of them: they are asked again together while one of them cannot answer."""
+    def _search(self, body: dict[str, Any], patience: Patience = SEARCHING) -> tuple[_Found, ...]:
+        """The hits of a search, all of them: it is asked again while a part of the index does not answer."""
+        asked = msgspec.json.encode(body)
 
-        def remaining(answer: bytes) -> bytes:
-            again = False
-            for part in msgspec.json.decode(answer, type=_MultiSearch).responses:
-                if part.status in PASSING:
-                    again = True
-                elif part.status >= 400:
-                    raise OpenSearchRefused(part.status, part.error.type)
-            return body if again else b""
+        def remaining(content: bytes) -> bytes:
+            answer = msgspec.json.decode(content, type=_Answer)
+            return asked if answer.timed_out or answer.shards.failed else b""
 
-        content = self._collection().post(f"/{self._index}/_msearch", body, patience, remaining=remaining)
+        content = self._collection().post(f"/{self._index}/_search", asked, patience, remaining=remaining)
         self._answered = self._clock()
-        return msgspec.json.decode(content, type=_MultiSearch).responses
+        return msgspec.json.decode(content, type=_Answer).hits.hits
 
     def _bulk(self, operations: Sequence[bytes]) -> list[str]:
         """Do all of these, those that fail in passing again; returns the documents' ids, in order."""
@@ -246,32 +246,16 @@ def _document(chunk: IndexedChunk) -> dict[str, Any]:
     }
 
 
-def _nearest(vector: list[float], condition: dict[str, Any], count: int) -> bytes:
-    query = {"knn": {"vector": {"vector": vector, "k": count, "filter": condition}}}
-    return _lines({}, {"size": count, "_source": _KEY_FIELDS, "query": query})
-
-
-def _sharing_words(words: str, condition: dict[str, Any], count: int) -> bytes:
+def _sharing_words(words: str, condition: dict[str, Any], count: int) -> dict[str, Any]:
     query = {"bool": {"must": [{"match": {"text": words}}], "filter": [condition]}}
-    return _lines({}, {"size": count, "_source": _KEY_FIELDS, "query": query})
+    return {"size": count, "_source": _KEY_FIELDS, "query": query}
 
 
 def _lines(*parts: dict[str, Any]) -> bytes:
     return b"".join(msgspec.json.encode(part) + b"\n" for part in parts)
 
 
-def _similarities(found: _Hits) -> dict[ChunkId, Hit]:
-    """Chunks by their ids, best first, each once."""
-    hits: dict[ChunkId, Hit] = {}
-    for each in found.hits:
-        if each.source is not None and each.score is not None:
-            id_ = each.source.id()
-            # The score of cosine similarity is (1 + cosine) / 2.
-            hits.setdefault(id_, Hit(id_, 2 * each.score - 1))
-    return hits
-
-
-def _fused(near: Iterable[ChunkId], hits: dict[ChunkId, Hit], worded: Iterable[ChunkId], limit: int) -> list[Hit]:
+def _fused(near: Iterable[ChunkId], worded: Iterable[ChunkId], hits: dict[ChunkId, Hit], limit: int) -> list[Hit]:
     """The best of two rankings by reciprocal rank fusion."""
     points: dict[ChunkId, float] = defaultdict(float)
     for ranking in (near, worded):
