@@ -4,7 +4,7 @@ import pytest
 from parley.errors import KnowledgeUnavailable, StoreUnavailable
 from parley.knowledge.chunks import Chunk, ChunkId, IndexedChunk
 from parley.knowledge.documents import Document, DocumentState, owner_of
-from parley.knowledge.duplicates import shingles, similarity
+from parley.knowledge.duplicates import are_near_duplicates, shingles
 from parley.knowledge.retrieval import DUPLICATE_SIMILARITY, QUERY_BYTES, Retrieval
 
 from tests.unit.knowledge_doubles import DictRecords, ListIndex, WordEmbedder, bag_of_words
@@ -107,10 +107,19 @@ def test_passages_that_all_but_repeat_a_better_one_are_folded() -> None:
 
 def test_texts_that_differ_in_more_than_a_tenth_are_both_kept() -> None:
     text = " ".join(f"bees word{n}" for n in range(60))
-    assert similarity(shingles(text), shingles(text.upper().replace(" ", "\n"))) == 1
-    assert similarity(shingles(text), shingles(text + " and so on")) > DUPLICATE_SIMILARITY
-    assert similarity(shingles(text), shingles(text[: len(text) // 2])) < DUPLICATE_SIMILARITY
-    assert similarity(shingles(""), shingles("")) == 1
+    same = text.upper().replace(" ", "\n")
+    for other, folded in ((same, True), (text + " and so on", True), (text[: len(text) // 2], False)):
+        assert are_near_duplicates(shingles(text), shingles(other), above=DUPLICATE_SIMILARITY) is folded
+    changed = text.replace("word3", "term3")
+    assert not are_near_duplicates(shingles(text), shingles(changed), above=DUPLICATE_SIMILARITY)
+    assert are_near_duplicates(shingles(""), shingles(""), above=DUPLICATE_SIMILARITY)
+
+
+def test_the_best_score_decides_for_all_passages() -> None:
+    shelf = Shelf()
+    shelf.put("a", "bees hum", "bees hum among a great many other insects of the garden")
+    assert len(shelf.ask("bees hum", minimum_score=0.9)) == 2
+    assert shelf.ask("bees sing of summer", minimum_score=0.9) == []
 
 
 def test_the_index_is_given_the_questions_words() -> None:

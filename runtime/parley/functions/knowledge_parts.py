@@ -6,6 +6,7 @@ from parley.aws import clients
 from parley.aws.documents_bucket import DocumentsBucket
 from parley.aws.embeddings import TitanEmbeddings
 from parley.aws.knowledge_table import ItemCache, KnowledgeTable
+from parley.knowledge.calibration import calibration
 from parley.knowledge.ports import VectorIndex
 from parley.settings import Settings, SettingsError
 
@@ -29,13 +30,14 @@ class KnowledgeSettings(Settings, frozen=True, kw_only=True):
     vector_index: str = ""
     """The name of the index in that collection."""
 
-    minimum_score: float = 0.1
-    """Passages less similar to a question than this are no answer. It belongs to the embedding model.
+    minimum_score: float | None = None
+    """When no passage's score reaches this, there is no answer; unset, as calibrated for the store and the model."""
 
-    0.1 is measured with the sandbox's lexical embedder on XQuAD: it keeps 96 % of the right paragraphs in English
-    and Spanish and 99 % in Vietnamese, and drops questions that share no rare word with the documents. Embeddings
-    from language models score unrelated texts near 0 too, and related ones higher; measure before raising it.
-    """
+    def calibrated_minimum_score(self) -> float:
+        """The minimum score that counts."""
+        if self.minimum_score is not None:
+            return self.minimum_score
+        return calibration(self.vector_store, self.embedding_model).minimum_score
 
 
 def knowledge_table(settings: KnowledgeSettings, *, cache: ItemCache | None = None) -> KnowledgeTable:

@@ -10,7 +10,10 @@ def shingles(text: str) -> frozenset[str]:
     return frozenset(plain[i : i + SHINGLE_LENGTH] for i in range(max(1, len(plain) - SHINGLE_LENGTH + 1)))
 
 
-def similarity(a: frozenset[str], b: frozenset[str]) -> float:
-    """The share of their shingles that two texts have in common (Jaccard), from 0 to 1."""
+def are_near_duplicates(a: frozenset[str], b: frozenset[str], *, above: float) -> bool:
+    """Do two texts have a larger share of their shingles in common (Jaccard) than `above`, from 0 to 1?"""
+    smaller, larger = sorted((len(a), len(b)))
+    if smaller <= above * larger:
+        return False  # However much they share, it cannot be enough.
     common = len(a & b)
-    return common / (len(a) + len(b) - common)
+    return common > above * (smaller + larger - common)

@@ -1,14 +1,15 @@
 """Retrieval: a question to the passages that may answer it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from parley.knowledge.chunks import Hit
-from parley.knowledge.documents import readable_by
-from parley.knowledge.duplicates import shingles, similarity
+from parley.knowledge.chunks import Chunk, ChunkId, Hit
+from parley.knowledge.documents import Document, readable_by
+from parley.knowledge.duplicates import are_near_duplicates, shingles
 from parley.knowledge.passages import Passage
-from parley.knowledge.ports import Embedder, KnowledgeStore, VectorIndex
+from parley.knowledge.ports import Embedder, VectorIndex
 
 MAX_TOP_K = 20
 """The most passages of one retrieval."""
@@ -23,15 +24,25 @@ _OVERFETCH = 4
 _MAX_HITS = 2_000
 
 
+class Records(Protocol):
+    """What retrieval reads of the knowledge base; see KnowledgeStore."""
+
+    def documents(self, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Document]:
+        """See KnowledgeStore."""
+
+    def chunks(self, ids: Sequence[ChunkId]) -> dict[ChunkId, Chunk]:
+        """See KnowledgeStore."""
+
+
 @dataclass(frozen=True, slots=True)
 class Retrieval:
     """Finds passages by meaning and by words, among what a subject may read."""
 
     embedder: Embedder
     index: VectorIndex
-    records: KnowledgeStore
+    records: Records
     minimum_score: float
-    """A hit below this cosine similarity is no answer. It depends on the embedder."""
+    """When no passage's score reaches this, there is no answer. It depends on the store and the embedder."""
     _background: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(max_workers=1))
 
     def passages(self, subject: str, query: str, *, top_k: int) -> list[Passage]:
@@ -51,12 +62,14 @@ class Retrieval:
             # More hits are asked for when dropped ones leave too few, so that one document being replaced, with all
             # its chunks hidden, or one that is there many times, does not hide the others.
             hits = self.index.search(vector, owners=owners, limit=limit, text=asked)
-            near = [hit for hit in hits if hit.score >= self.minimum_score and hit.id.owner in owners]
+            # What has nothing in common with the question is no passage, in whatever company.
+            near = [hit for hit in hits if hit.score > 0 and hit.id.owner in owners]
             current = self._current(near)
             found, folded = self._distinct(current, top_k)
             dropped_any = folded or len(current) < len(near)
             if len(found) == top_k or not dropped_any or len(hits) < limit or limit >= _MAX_HITS:
-                return found
+                # Words may put a good passage first whose vector is far off: the best score decides for all.
+                return found if any(passage.score >= self.minimum_score for passage in found) else []
             limit = min(limit * _OVERFETCH, _MAX_HITS)
 
     def _current(self, hits: Sequence[Hit]) -> list[tuple[Hit, str]]:
@@ -84,7 +97,7 @@ class Retrieval:
             for passage in self._texts(batch):
                 said = shingles(passage.text)
                 if not any(
-                    passage.owner == better.owner and similarity(said, other) > DUPLICATE_SIMILARITY
+                    passage.owner == better.owner and are_near_duplicates(said, other, above=DUPLICATE_SIMILARITY)
                     for better, other in found
                 ):
                     found.append((passage, said))
