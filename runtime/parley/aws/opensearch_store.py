@@ -48,7 +48,7 @@ SEARCHING = Patience(attempts=3, read_seconds=3.0, longest_pause=1.0, total_seco
 KNOCKING = Patience(attempts=1, read_seconds=2.0, longest_pause=0.0, total_seconds=1.0)
 WAKING = Patience(attempts=40, read_seconds=6.0, longest_pause=1.0, total_seconds=10.0)
 """A sleeping NextGen collection needs 10 to 30 s, whether it holds requests meanwhile or refuses them. Both together
-end within the 20 s of the function that searches; the collection goes on waking, and a later question finds it awake."""
+end within the 20 s that the searching function has; the collection wakes on, and a later question finds it awake."""
 
 WRITING = Patience(attempts=8, read_seconds=20.0, longest_pause=20.0, total_seconds=90.0)
 """Nobody waits."""
