@@ -56,6 +56,14 @@ class DocumentState(StrEnum):
     FAILED = "failed"
 
 
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """How far the indexing of a version has come: its first `chunks` chunks are stored, embedded and indexed."""
+
+    version: str
+    chunks: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
     """A document's record. Times are ISO 8601 in UTC."""
@@ -71,6 +79,8 @@ class Document:
     """The version whose chunks may be retrieved; None while there is none."""
     claim: str | None = None
     """The version that a worker is indexing, or tried to last."""
+    checkpoint: Checkpoint | None = None
+    """Where the next worker may go on, when one stopped in the middle."""
     reason: str | None = None
     """Why it failed, in a sentence for its owner."""
     size: int = 0

@@ -66,7 +66,17 @@ class KnowledgeStore(Protocol):
         """Mark a record as deleted; its chunks are not retrieved from now on. None if it is gone already."""
 
     def claim(self, document: Document, version: str, size: int) -> Document | None:
-        """Begin to index `version`: its chunks and every older one's are hidden until `finish`. None if it is gone."""
+        """Begin to index `version`: its chunks and every older one's are hidden until `finish`.
+
+        None if the document is gone, or that version is retrieved already. Keeps the checkpoint of `version`, and no
+        other version's.
+        """
+
+    def checkpoint(self, document: Document, version: str, chunks: int) -> None:
+        """Note that the first `chunks` chunks of `version` are done.
+
+        Raises Superseded when another claim came between.
+        """
 
     def finish(self, document: Document, version: str, chunk_count: int) -> None:
         """Make `version` the one that is retrieved. Raises Superseded when another claim came between."""
@@ -122,8 +132,8 @@ class DocumentsStore(Protocol):
     def describe(self, key: str) -> StoredFile | None:
         """The current file under `key`, if there is one."""
 
-    def read(self, key: str) -> tuple[StoredFile, bytes] | None:
-        """The current file under `key` with its content, if there is one."""
+    def read(self, key: str, *, max_bytes: int) -> tuple[StoredFile, bytes] | None:
+        """The current file under `key` with its content, if there is one; without it when that is above `max_bytes`."""
 
     def write(self, key: str, content: bytes, media_type: str) -> None:
         """Put a file under `key`."""
