@@ -16,10 +16,12 @@ from parley.knowledge.readers import docx as docx_reader
 from parley.knowledge.readers import html, pdf, records, tables
 from parley.knowledge.reading import read_sections
 from parley.knowledge.sections import Section
+from playwright.sync_api import sync_playwright
 
 from tests.unit.document_files import pdf as make_pdf
 from tests.unit.document_files import repacked, saved, word
 
+CHROMIUM = Path("/usr/bin/chromium")
 WORD = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
 
 
@@ -126,20 +128,20 @@ def test_a_bookmark_whose_line_is_not_found_begins_its_page() -> None:
     assert {section.heading for section in pdf.read(content)} <= {"Chapter", "Kapitel"}
 
 
-def test_pdfs_of_other_programs_are_read() -> None:
-    """Chromium's printer, which writes compressed object streams and embedded fonts, when it is installed."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as driver:
-        if not Path(driver.chromium.executable_path).exists():
-            pytest.skip("no Chromium here")
-        browser = driver.chromium.launch()
-        page = browser.new_page()
-        page.set_content("<h1>Ong</h1><p>Ong ngủ vào mùa đông.</p><p style='break-before:page'>蜂は冬に眠る。</p>")
-        content = page.pdf()
+@pytest.mark.skipif(not CHROMIUM.exists(), reason="Chromium is not installed")
+def test_a_pdf_that_chromium_prints_is_read() -> None:
+    """With object streams, subsets of embedded fonts, and scripts beyond Latin."""
+    page = "<h1>Ong</h1><p>Ong ngủ vào mùa đông.</p><p style='break-before:page'>Second page, across lines.</p>"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        tab = browser.new_page()
+        tab.set_content(page)
+        content = tab.pdf(outline=True, tagged=True)
         browser.close()
-    sections = read_sections("ong.pdf", content)
-    assert [section.page for section in sections] == [1, 2]
-    assert "Ong ngủ vào mùa đông." in sections[0].text
+    assert [(section.page, section.heading, section.text) for section in read_sections("ong.pdf", content)] == [
+        (1, "Ong", "Ong ngủ vào mùa đông."),
+        (2, "Ong", "Second page, across lines."),
+    ]
 
 
 def test_tracked_changes_boxes_and_notes_of_a_word_document() -> None:

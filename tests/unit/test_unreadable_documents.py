@@ -229,6 +229,23 @@ def test_the_process_has_limits_and_no_credentials(strange_reader: Any, monkeypa
     assert section.text == repr(([isolation.CPU_SECONDS, isolation.MEMORY_BYTES], False))
 
 
+@pytest.mark.parametrize(
+    ("failure", "words"),
+    [(MemoryError(), "too much memory"), (ValueError("content"), "damaged"), (UnreadableDocument("So."), r"So\.")],
+)
+def test_whatever_a_reader_raises_becomes_a_reason(
+    monkeypatch: pytest.MonkeyPatch, failure: Exception, words: str
+) -> None:
+    def read(content: bytes) -> Iterator[Section]:
+        yield Section(text="A beginning.")
+        raise failure
+
+    monkeypatch.setattr(records, "read", read)
+    result = isolation._result("records", b"[1]")
+    assert result.sections == []
+    assert re.search(words, result.reason or "")
+
+
 def test_reading_plain_text_imports_no_parser() -> None:
     program = (
         "import sys; from parley.knowledge.reading import read_sections; read_sections('a.md', b'# A\\n\\nb'); "

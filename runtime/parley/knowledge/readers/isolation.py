@@ -1,7 +1,7 @@
 """Readers in a process of their own: whatever a document does to its reader, ingestion goes on.
 
 A document may be made to fill the memory, to keep a parser busy for hours, or to crash it. The process has little
-memory and time, none of the environment's variables and so no credentials, and gives back nothing but sections.
+memory and time, is given no credentials, because it gets no environment variables, and gives back nothing but sections.
 """
 
 import importlib
@@ -55,6 +55,8 @@ class _Result(msgspec.Struct):
 def read_isolated(ending: str, content: bytes) -> list[Section]:
     """The sections of a document in the format of `ending`, one of `READERS`. Raises UnreadableDocument."""
     environment = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONUTF8": "1"}
+    # Where Python's own libraries are, for interpreters that are told so: Lambda's is.
+    environment |= {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
     command = [sys.executable, "-c", f"from {__name__} import main; main()", ending]
     try:
         # The command is made of this program's own words.
