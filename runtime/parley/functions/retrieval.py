@@ -18,6 +18,9 @@ api = HttpApi()
 EMBEDDING_ATTEMPTS = 3
 """A user waits: with 3 s a try, and the SDK's backoff between, the end comes before HTTP's own."""
 
+WARM_UP = {"warm_up": True}
+"""The event by which another function says that questions will come."""
+
 QUERY_LENGTH = 32_000
 """Characters of a query: as many as a chat message has."""
 
@@ -113,6 +116,8 @@ def _answer(subject: str, asked: Query) -> QueryResponse:
 
 
 def _direct(event: Any, context: Any) -> Any:
+    if event == WARM_UP:
+        return _warm_up()
     try:
         asked = msgspec.convert(event, DirectQuery)
         # Lambda's own encoder takes plain values only.
@@ -121,6 +126,16 @@ def _direct(event: Any, context: Any) -> Any:
         return _error(ValidationFailed(f"{error}."), context)
     except ParleyError as error:
         return _error(error, context)
+
+
+def _warm_up() -> dict[str, bool]:
+    try:
+        retrieval().index.prepare()
+    except ParleyError as error:
+        # Nobody waits for it, and a repetition would come too late to help.
+        logger.info("Not warm yet", error_code=error.code)
+        return {"warm": False}
+    return {"warm": True}
 
 
 def _error(error: ParleyError, context: Any) -> Any:
@@ -133,6 +148,9 @@ _direct_handler = instrument(_direct)
 
 
 def handler(event: Any, context: Any) -> Any:
-    """The Lambda entry point: an HTTP API's event, or `{subject, query, top_k}` from a function that may invoke it."""
+    """The Lambda entry point: an HTTP API's event, or `{subject, query, top_k}` from a function that may invoke it.
+
+    `{"warm_up": true}` makes the vector store ready for a question that will come.
+    """
     is_http = isinstance(event, dict) and "requestContext" in event
     return (_http_handler if is_http else _direct_handler)(event, context)
