@@ -35,10 +35,6 @@ FIELDS = {"owner", "document_id", "version", "chunk", "text", "vector"}
 CREDENTIALS = Credentials("AKIDEXAMPLE", "secret", "token")
 
 
-class Refusal(Exception):
-    """A status for a whole request."""
-
-
 @dataclass
 class VectorCollection:
     """A vector collection with one index, as far as the store uses it."""
