@@ -188,7 +188,7 @@ def test_the_index_serves_meaning_and_words(templates: dict[str, Template]) -> N
     assert fields["vector"]["Method"]["SpaceType"] == "cosinesimil"
     assert fields["text"]["Type"] == "text"
     assert {fields[name]["Type"] for name in ("owner", "document_id", "version")} == {"keyword"}
-    # What the runtime's store writes; its own test checks the same set.
+    # What the runtime's store writes; tests/unit/opensearch_double.py takes the same set.
     assert set(fields) == {"owner", "document_id", "version", "chunk", "text", "vector"}
     assert index["Settings"]["Index"]["Knn"] is True
 
