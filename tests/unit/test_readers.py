@@ -173,6 +173,24 @@ def test_pages_of_a_word_document_are_those_word_laid_out() -> None:
     assert found == [(1, "One."), (2, "Two.\n\nTwo goes on over the page."), (3, "Three.")]
 
 
+def test_tables_in_tables_and_boxes_in_cells_are_text_of_their_row() -> None:
+    document = docx.Document()
+    table = document.add_table(rows=2, cols=2)
+    table.cell(0, 0).text = "Outer"
+    inner = table.cell(0, 1).add_table(rows=1, cols=2)
+    inner.cell(0, 0).text, inner.cell(0, 1).text = "in", "side"
+    boxed = f"<w:r {WORD}><w:pict><w:txbxContent><w:p><w:r><w:t>boxed</w:t></w:r></w:p></w:txbxContent></w:pict></w:r>"
+    table.cell(1, 0).paragraphs[0]._p.append(parse_xml(boxed))
+    [section] = docx_reader.read(saved(document))
+    assert section.text == "Outer | in side\nboxed |"
+
+
+def test_a_table_and_preformatted_lines_of_html() -> None:
+    page = b"<table><caption>Prices<tr><td>Tea<td><p>4</p></table><ol><li>One<li>Two</ol><pre>a\n  b</pre><img alt=Pot>"
+    [section] = html.read(page)
+    assert section.text == "Prices\nTea | 4\n\n- One\n- Two\n\na\n  b\n\nPot"
+
+
 def test_a_style_of_ones_own_is_a_heading_through_what_it_is_based_on() -> None:
     document = docx.Document()
     style = document.styles.add_style("House title", 1)

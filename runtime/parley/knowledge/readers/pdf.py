@@ -12,7 +12,7 @@ import pypdfium2.raw as pdfium_raw
 from parley.knowledge.errors import UnreadableDocument
 from parley.knowledge.sections import MAX_TITLE_LENGTH, Outline, Section
 
-MAX_PAGES = 5_000
+MAX_PAGES = 3_000
 """Longer ones are collections, better uploaded as their parts."""
 
 MAX_BOOKMARKS = 10_000
