@@ -13,9 +13,9 @@ from parley.knowledge.chunks import Hit
 from parley.knowledge.lexical import terms
 
 VECTOR_WEIGHT = 0.3
-"""What vectors count beside words, in [0, 1]. Measured with the sandbox's embedder on XQuAD (`scripts/evaluate`): from
-0.2 to 0.4 recall@5 is best in all three languages, and above reciprocal rank fusion's. An embedder that knows synonyms
-deserves more: measure with it."""
+"""What vectors count beside words, in [0, 1]. Chosen on XQuAD in trials with forerunners of this index and of the
+sandbox's embedder: recall@5 hardly changed from 0.2 to 0.4 and was above reciprocal rank fusion's.
+`scripts/evaluate` measures this one value only. An embedder that knows synonyms deserves more: measure with it."""
 
 type _Place = tuple[str, int]
 """A row: its segment and its number there."""
