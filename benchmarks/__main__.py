@@ -1,11 +1,13 @@
 """`scripts/bench SUBJECT`: each subject measures one thing and compares it with a named baseline of the same run."""
 
 import argparse
+from pathlib import Path
 
 from benchmarks import cold_start, concurrency, synth, turn
 from benchmarks.report import show
 
 ENVIRONMENTS = ["dev", "staging", "prod"]
+XQUAD = Path("../shared/data/xquad")
 STEPS = [10, 50, 100, 200, 400, 800, 1600]
 
 
@@ -29,6 +31,9 @@ def main() -> None:
     )
     crowd = subject("concurrency", "simultaneous WebSocket sessions against the running sandbox", rounds=None)
     crowd.add_argument("--steps", type=int, nargs="+", default=STEPS, help="sessions at once, rising")
+    library = subject("knowledge", "retrieval quality, chunking and the FAISS store", rounds=3)
+    library.add_argument("--data", type=Path, default=XQUAD, help="data sets in SQuAD's format (default: %(default)s)")
+    library.add_argument("--part", action="append", dest="parts", choices=["quality", "chunking", "faiss"])
     arguments = parser.parse_args()
 
     match arguments.subject:
@@ -44,6 +49,13 @@ def main() -> None:
         case "concurrency":
             title, baseline = "Time to the whole answer, median", "one session alone"
             measured = concurrency.measure(arguments.steps)
+        case "knowledge":
+            # Its peers take a second to import.
+            from benchmarks import knowledge
+
+            title, baseline = "Knowledge", "see each note; without one, LangChain's RecursiveCharacterTextSplitter"
+            parts = arguments.parts or knowledge.PARTS
+            measured = knowledge.measure(data=arguments.data, parts=parts, rounds=arguments.rounds)
     show(title, baseline, measured, as_json=arguments.json)
 
 

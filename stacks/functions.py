@@ -101,9 +101,13 @@ class Functions:
                 "TURN_FUNCTION": turn.function_name,
                 "WEBSOCKET_CALLBACK_URL": callback_url,
                 "RETENTION_DAYS": str(self._configuration.retention_days),
+                **self._retrieval_name(),
             },
         )
         self._grant_table(function, connections, "dynamodb:PutItem", "dynamodb:DeleteItem")
+        # A session that starts warms retrieval up.
+        if self._knowledge_base is not None:
+            self._knowledge_base.grant_query(function)
         # Not grant_invoke: it also admits every version and alias, by a wildcard.
         function.add_to_role_policy(
             iam.PolicyStatement(actions=["lambda:InvokeFunction"], resources=[turn.function_arn])

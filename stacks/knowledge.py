@@ -32,6 +32,7 @@ class KnowledgeStack(EnvironmentStack):
                 code=knowledge_package(configuration),
                 ingestion_handler="parley.functions.ingestion.handler",
                 retrieval_handler="parley.functions.retrieval.handler",
+                reembedding_handler="parley.functions.reembedding.handler",
                 embedding_model=configuration.models.embedding,
                 architecture=architecture(configuration),
                 ingestion=FunctionSettings(memory_size=sizes.knowledge_memory_mb, timeout=Duration.minutes(5)),

@@ -39,6 +39,8 @@ class MonitoringStack(EnvironmentStack):
             knowledge_base = knowledge.knowledge_base
             functions["Retrieval"] = knowledge_base.retrieval_function
             functions["Ingestion"] = knowledge_base.ingestion_function
+            if knowledge_base.reembedding_function is not None:
+                functions["Reembedding"] = knowledge_base.reembedding_function
             tables["Knowledge"] = storage.knowledge_table
             queues["Ingestion"] = MonitoredQueue(
                 queue=knowledge_base.ingestion_queue, dead_letter_queue=knowledge_base.dead_letter_queue

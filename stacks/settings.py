@@ -1,5 +1,6 @@
 """The configuration's values in the types that constructs take."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from aws_cdk import RemovalPolicy
@@ -67,6 +68,7 @@ _AWS_OPERATIONS = {
         "PutObject",
     ),
 }
+_KNOWLEDGE_OPERATIONS = {"s3vectors": ("DeleteVectors", "PutVectors", "QueryVectors")}
 
 
 def log_retention(configuration: Configuration) -> logs.RetentionDays:
@@ -86,20 +88,22 @@ def architecture(configuration: Configuration) -> lambda_.Architecture:
 
 def core_package(configuration: Configuration) -> lambda_.Code:
     """The code of every function but the knowledge path's. One stack can use it."""
-    return _package(configuration, "core")
+    return _package(configuration, "core", _AWS_OPERATIONS)
 
 
 def knowledge_package(configuration: Configuration) -> lambda_.Code:
     """The code of retrieval and ingestion, with the libraries that only they need. One stack can use it."""
-    return _package(configuration, "knowledge")
+    return _package(configuration, "knowledge", _AWS_OPERATIONS | _KNOWLEDGE_OPERATIONS)
 
 
-def _package(configuration: Configuration, name: str) -> lambda_.Code:
+def _package(configuration: Configuration, name: str, operations: Mapping[str, Sequence[str]]) -> lambda_.Code:
     return python_package(
         _RUNTIME,
         requirements=_RUNTIME / f"requirements-{name}.txt",
         packages=["parley"],
         architecture=architecture(configuration),
         host=configuration.build_for == "host",
-        botocore_operations=_AWS_OPERATIONS,
+        botocore_operations=operations,
+        # It publishes no wheels; it is pure Python.
+        no_binary=("amazon-dax-client",) if name == "knowledge" else (),
     )

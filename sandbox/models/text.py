@@ -10,6 +10,7 @@ _WORD = re.compile(r"(?:[^\W_]|[\u0900-\u0dff\u0e00-\u0eff\u1000-\u109f\u1780-\u
 _UNSPACED = re.compile(
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f]+"
 )
+_VIETNAMESE = re.compile(r"[\u1ea0-\u1ef9\u01a1\u01b0\u0111]")
 _ENGLISH = (
     "a about after all also an and any are as at be because been but by can could did do does for from had has have "
     "he tell her here him his how i if in into is it its just let like many may me more most much must my no not of on "
@@ -23,7 +24,11 @@ _OTHERS = (
     # German, French, Spanish
     "der die das und ist ein eine wie was wer wo mit von zu im den dem des auf nicht "
     "le la les et est un une de des du que qui dans en pour sur pas comment quel quelle "
-    "el los las y es una del que en por para con como cual se al"
+    "el los las y es una del que en por para con como cual se al su lo fue son era mas no ha entre sobre desde hasta "
+    "este esta estos estas cual cuales cuando donde cuanto cuantos cuanta cuantas quien quienes "
+    # Vietnamese as it is written, for words whose marks are kept
+    "và là của các những một với này được không có thì nào gì thế ở từ khi về đã người đâu bao nhiêu bởi cái tại "
+    "như bị ra vào đến trên dưới theo sự cũng để"
 )
 STOP_WORDS = frozenset((_ENGLISH + " " + _OTHERS).split())
 
@@ -46,11 +51,19 @@ _SUFFIXES = (
 )
 
 
-def words(text: str) -> list[str]:
-    """The words of a text, folded to lower case without marks, English endings removed; pairs for unspaced scripts."""
+def words(text: str, *, keep_marks: bool = False) -> list[str]:
+    """The words of a text, folded to lower case without marks, English endings removed; pairs for unspaced scripts.
+
+    With `keep_marks` Vietnamese words stay as they are: there a mark makes another word.
+    """
     found: list[str] = []
-    for match in _WORD.finditer(fold(text)):
+    for match in _WORD.finditer(unicodedata.normalize("NFC", text.casefold()) if keep_marks else fold(text)):
         token = match.group()
+        if keep_marks:
+            if bears_vietnamese_marks(token):
+                found.append(token)
+                continue
+            token = fold(token)
         position = 0
         for run in _UNSPACED.finditer(token):
             if run.start() > position:
@@ -61,6 +74,11 @@ def words(text: str) -> list[str]:
         if position < len(token):
             found.append(stem(token[position:].removesuffix("'s").removesuffix("\u2019s")))
     return found
+
+
+def bears_vietnamese_marks(word: str) -> bool:
+    """Has a word (in NFC, lower case) a letter that among the common languages only Vietnamese has?"""
+    return _VIETNAMESE.search(word) is not None
 
 
 def fold(text: str) -> str:

@@ -27,6 +27,7 @@ def _build(app: App) -> None:
         "Knowledge",
         partition_key=dynamodb.Attribute(name="pk", type=dynamodb.AttributeType.STRING),
         encryption_key=key,
+        stream=dynamodb.StreamViewType.NEW_AND_OLD_IMAGES,
         point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
             point_in_time_recovery_enabled=True
         ),
@@ -42,6 +43,7 @@ def _build(app: App) -> None:
             code=code(),
             ingestion_handler="index.handler",
             retrieval_handler="index.handler",
+            reembedding_handler="index.handler",
             embedding_model="amazon.titan-embed-text-v2:0",
             retrieval_environment={"EXTRA": "1"},
         ),
@@ -122,7 +124,7 @@ def test_queues_refuse_plain_connections(template: Template) -> None:
 
 
 def test_ingestion_reports_each_failed_message(template: Template) -> None:
-    mapping = only(template, "AWS::Lambda::EventSourceMapping")
+    mapping = only(template, "AWS::Lambda::EventSourceMapping", having="DocumentEvents")
     assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert mapping["BatchSize"] == 10
     assert mapping["ScalingConfig"] == {"MaximumConcurrency": 5}

@@ -197,7 +197,7 @@ def _variables(synth: Synth, module: str, **flags: object) -> Mapping[str, objec
         ("ticket_authorizer", "CREDENTIALS_TABLE"),
         (
             "websocket",
-            "SESSIONS_TABLE CONNECTIONS_TABLE TURN_FUNCTION WEBSOCKET_CALLBACK_URL RETENTION_DAYS",
+            "SESSIONS_TABLE CONNECTIONS_TABLE TURN_FUNCTION WEBSOCKET_CALLBACK_URL RETENTION_DAYS RETRIEVAL_FUNCTION",
         ),
         (
             "turn",

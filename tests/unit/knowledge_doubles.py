@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from parley.knowledge.chunks import Chunk, ChunkId, Hit, IndexedChunk
-from parley.knowledge.documents import Document, DocumentState
+from parley.knowledge.documents import Checkpoint, Document, DocumentState
 from parley.knowledge.errors import Superseded
 from parley.knowledge.ports import StoredFile, Upload
 
@@ -46,7 +46,7 @@ class ListIndex:
         for id_ in ids:
             self.rows.pop(id_, None)
 
-    def search(self, vector: Sequence[float], *, owners: Sequence[str], limit: int) -> list[Hit]:
+    def search(self, vector: Sequence[float], *, owners: Sequence[str], limit: int, text: str = "") -> list[Hit]:
         hits = [
             Hit(id_, sum(a * b for a, b in zip(vector, row, strict=True)))
             for id_, row in self.rows.items()
@@ -91,17 +91,23 @@ class DictRecords:
 
     def claim(self, document: Document, version: str, size: int) -> Document | None:
         record = self._living(document)
-        if record is None or record.key != document.key:
+        if record is None or record.key != document.key or record.version == version:
             return None
-        return self._put(
-            replace(record, state=DocumentState.INDEXING, claim=version, size=size, version=None, reason=None)
-        )
+        goes_on = document.checkpoint is not None and document.checkpoint.version == version
+        claimed = replace(record, state=DocumentState.INDEXING, claim=version, size=size, version=None, reason=None)
+        return self._put(claimed if goes_on else replace(claimed, checkpoint=None))
+
+    def checkpoint(self, document: Document, version: str, chunks: int) -> None:
+        record = self._living(document)
+        if record is None or record.claim != version:
+            raise Superseded
+        self._put(replace(record, checkpoint=Checkpoint(version, chunks)))
 
     def finish(self, document: Document, version: str, chunk_count: int) -> None:
         record = self._living(document)
         if record is None or record.claim != version:
             raise Superseded
-        self._put(replace(record, state=DocumentState.READY, version=version, chunk_count=chunk_count))
+        self._put(replace(record, state=DocumentState.READY, version=version, chunk_count=chunk_count, checkpoint=None))
 
     def fail(self, document: Document, version: str, reason: str) -> None:
         record = self._living(document)
@@ -141,7 +147,7 @@ class DictFiles:
     def describe(self, key: str) -> StoredFile | None:
         return self.files[key][0] if key in self.files else None
 
-    def read(self, key: str) -> tuple[StoredFile, bytes] | None:
+    def read(self, key: str, *, max_bytes: int) -> tuple[StoredFile, bytes] | None:
         return self.files.get(key)
 
     def write(self, key: str, content: bytes, media_type: str) -> None:

@@ -34,7 +34,7 @@ def test_a_name_is_shown_without_its_tricks(given: str, shown: str) -> None:
     assert display_name(given) == shown
 
 
-@pytest.mark.parametrize("name", ["", ".", "...", "/", "\n", "x" * MAX_NAME_LENGTH + ".txt", "a.pdf", "txt", ".txt"])
+@pytest.mark.parametrize("name", ["", ".", "...", "/", "\n", "x" * MAX_NAME_LENGTH + ".txt", "a.exe", "txt", ".txt"])
 def test_a_name_that_is_none_is_refused(name: str) -> None:
     with pytest.raises(ValidationFailed):
         display_name(name)
@@ -80,7 +80,11 @@ def test_ids_are_unique_and_sort_by_time() -> None:
 
 @pytest.mark.parametrize(
     ("function", "unwanted"),
-    [("documents", {"faiss", "numpy", "semantic_text_splitter"}), ("retrieval", {"semantic_text_splitter"})],
+    [
+        ("documents", {"faiss", "numpy", "semantic_text_splitter", "docx", "lxml", "pypdfium2"}),
+        ("retrieval", {"semantic_text_splitter", "docx", "lxml", "pypdfium2"}),
+        ("ingestion", {"docx", "lxml", "pypdfium2"}),
+    ],
 )
 def test_a_function_imports_nothing_it_has_no_use_for(function: str, unwanted: set[str]) -> None:
     program = f"import sys, parley.functions.{function}; print(*sys.modules)"

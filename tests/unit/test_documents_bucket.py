@@ -25,11 +25,19 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def test_a_file_is_described_as_it_is_read(s3: Any) -> None:
     bucket = DocumentsBucket(BUCKET, s3)
     bucket.write("documents/shared/d/a.txt", b"one", "text/plain")
-    read = bucket.read("documents/shared/d/a.txt")
+    read = bucket.read("documents/shared/d/a.txt", max_bytes=1_000)
     assert read is not None
     assert read[1] == b"one"
     assert read[0] == bucket.describe("documents/shared/d/a.txt")
     assert read[0].size == 3
+
+
+def test_a_file_that_is_too_large_is_described_without_its_content(s3: Any) -> None:
+    bucket = DocumentsBucket(BUCKET, s3)
+    bucket.write("k", b"12345", "text/plain")
+    description = bucket.describe("k")
+    assert bucket.read("k", max_bytes=5) == (description, b"12345")
+    assert bucket.read("k", max_bytes=4) == (description, b"")
 
 
 @pytest.mark.parametrize("versioned", [True, False])
@@ -49,7 +57,7 @@ def test_other_content_is_another_version(s3: Any, versioned: bool) -> None:
 def test_a_missing_file_is_none(s3: Any) -> None:
     bucket = DocumentsBucket(BUCKET, s3)
     assert bucket.describe("k") is None
-    assert bucket.read("k") is None
+    assert bucket.read("k", max_bytes=1_000) is None
 
 
 def test_a_folder_is_deleted_but_for_what_is_kept(s3: Any) -> None:
@@ -81,4 +89,4 @@ def test_a_refused_read_is_not_a_missing_file(s3: Any, monkeypatch: pytest.Monke
     with pytest.raises(ClientError):
         bucket.describe("k")
     with pytest.raises(ClientError):
-        bucket.read("k")
+        bucket.read("k", max_bytes=1_000)

@@ -1,5 +1,6 @@
 """The three knowledge functions through their entry points, over moto's S3 and DynamoDB."""
 
+import base64
 import importlib
 import io
 import json
@@ -13,9 +14,12 @@ import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 from moto import mock_aws
 from parley.aws import clients
+from parley.errors import StoreUnavailable
 from parley.knowledge.documents import MAX_DOCUMENT_BYTES, MAX_INLINE_BYTES
 from parley.settings import SettingsError
 
+from tests.unit.document_files import pdf as make_pdf
+from tests.unit.document_files import repacked, word
 from tests.unit.knowledge_doubles import bag_of_words
 
 TABLE, BUCKET = "knowledge", "documents-bucket"
@@ -270,8 +274,6 @@ def test_an_upload_form_holds_key_type_and_size(cloud: Cloud) -> None:
     form = document["upload"]
     assert form["expires_in"] == 900
     assert form["fields"]["key"] == f"documents/user-{ADA}/{document['document_id']}/Uberblick-final.md"
-    import base64
-
     policy = json.loads(base64.b64decode(form["fields"]["policy"]))
     assert ["content-length-range", 1, MAX_DOCUMENT_BYTES] in policy["conditions"]
     assert {"Content-Type": "text/markdown"} in policy["conditions"]
@@ -286,6 +288,7 @@ def test_an_upload_form_holds_key_type_and_size(cloud: Cloud) -> None:
         ({"name": "a.txt", "text": "Both.", "size": 5}, 422, "validation_failed"),
         ({"name": "a.txt", "text": ""}, 422, "validation_failed"),
         ({"name": "a.exe", "text": "MZ"}, 422, "validation_failed"),
+        ({"name": "a.pdf", "text": "%PDF-1.7"}, 422, "validation_failed"),
         ({"name": "a", "text": "No ending."}, 422, "validation_failed"),
         ({"name": "dir/", "text": "No name."}, 422, "validation_failed"),
         ({"name": "..", "text": "Dots."}, 422, "validation_failed"),
@@ -305,6 +308,8 @@ def test_bad_documents_are_refused_and_leave_nothing(cloud: Cloud, body: Any, st
 
 def test_a_replacement_needs_text_or_size(cloud: Cloud) -> None:
     id_ = cloud.add("a.txt", "Here.")
+    as_word = {"name": "a.docx", "text": "Words."}
+    assert cloud.http("PUT", f"/knowledge/documents/{id_}", as_word)[1]["error"]["code"] == "validation_failed"
     assert (
         cloud.http("PUT", f"/knowledge/documents/{id_}", {"name": "b.txt"})[1]["error"]["code"] == "validation_failed"
     )
@@ -331,6 +336,33 @@ def test_the_list_comes_in_pages_own_documents_first(cloud: Cloud) -> None:
     assert set(seen[3:]) == set(shared)
 
 
+def test_a_pdf_is_uploaded_and_cited_by_page(cloud: Cloud) -> None:
+    content = make_pdf(["Cover."], [(0, "Bees"), "Bees sleep in winter."])
+    status, document = cloud.http("POST", "/knowledge/documents", {"name": "bees.pdf", "size": len(content)})
+    assert status == 201
+    fields = document["upload"]["fields"]
+    assert fields["Content-Type"] == "application/pdf"
+    policy = json.loads(base64.b64decode(fields["policy"]))
+    assert ["content-length-range", 1, MAX_DOCUMENT_BYTES] in policy["conditions"]
+    cloud.s3.put_object(Bucket=BUCKET, Key=fields["key"], Body=content)
+    assert cloud.settle() == []
+    [passage, *_] = cloud.ask("Do bees sleep in winter?")
+    assert (passage["document"], passage["page"], passage["heading"]) == ("bees.pdf", 2, "Bees")
+
+
+def test_a_document_that_breaks_its_reader_fails_alone(cloud: Cloud) -> None:
+    bomb = repacked(word("x"), "word/document.xml", (b" " * 1024**2 for _ in range(220)))
+    folder = f"documents/user-{ADA}"
+    cloud.s3.put_object(Bucket=BUCKET, Key=f"{folder}/bomb/bomb.docx", Body=bomb)
+    cloud.s3.put_object(Bucket=BUCKET, Key=f"{folder}/good/good.docx", Body=word("Good news."))
+    events = [bucket_event(f"{folder}/{name}/{name}.docx") for name in ("bomb", "good")]
+    assert cloud.deliver(*events) == ["m0"]
+    failed = cloud.http("GET", "/knowledge/documents/bomb")[1]
+    assert (failed["state"], failed["chunk_count"]) == ("failed", 0)
+    assert "200 MB when it is unpacked" in failed["reason"]
+    assert cloud.http("GET", "/knowledge/documents/good")[1]["state"] == "ready"
+
+
 @pytest.mark.parametrize("cursor", ["!", "AAAA", "c2hhcmVkCi4u", "é"])
 def test_a_forged_cursor_is_refused(cloud: Cloud, cursor: str) -> None:
     status, answer = cloud.http("GET", "/knowledge/documents", query={"cursor": cursor})
@@ -340,8 +372,6 @@ def test_a_forged_cursor_is_refused(cloud: Cloud, cursor: str) -> None:
 def test_a_cursor_into_anothers_documents_shows_ones_own(cloud: Cloud) -> None:
     cloud.add("bob.txt", "Bob's.", subject=BOB)
     own = cloud.add("ada.txt", "Ada's.")
-    import base64
-
     cursor = base64.urlsafe_b64encode(f"user-{BOB}\n{'f' * 32}".encode()).decode()
     page = cloud.http("GET", "/knowledge/documents", query={"cursor": cursor})[1]
     assert [document["document_id"] for document in page["documents"]] == [own]
@@ -455,6 +485,16 @@ def test_no_log_line_holds_content(cloud: Cloud, caplog: pytest.LogCaptureFixtur
     assert "Retrieved" in output
     assert "cannot be indexed" in output
     assert "zebra" not in output
+
+
+def test_retrieval_is_warmed_up_by_an_event_of_its_own(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cloud.retrieval.handler({"warm_up": True}, Context()) == {"warm": True}
+
+    def asleep() -> None:
+        raise StoreUnavailable
+
+    monkeypatch.setattr(cloud.retrieval.retrieval().index, "prepare", asleep)
+    assert cloud.retrieval.handler({"warm_up": True}, Context()) == {"warm": False}
 
 
 def test_an_unknown_vector_store_is_named(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:

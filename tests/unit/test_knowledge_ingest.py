@@ -138,7 +138,8 @@ def test_a_renamed_replacement_leaves_no_file_of_the_old_name(world: World) -> N
     [
         (b"\xff\xfe\x00\xd8 broken", "not text in UTF-8"),
         (b"caf\xe9", "not text in UTF-8"),
-        (b"PK\x03\x04\x00\x00", "not a text file"),
+        (b"PK\x03\x04\x00\x00", "a compressed archive"),
+        (b"a\x00b", "not a text file"),
         (b" \n\t", "holds no text"),
     ],
 )

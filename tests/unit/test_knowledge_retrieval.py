@@ -4,7 +4,8 @@ import pytest
 from parley.errors import KnowledgeUnavailable, StoreUnavailable
 from parley.knowledge.chunks import Chunk, ChunkId, IndexedChunk
 from parley.knowledge.documents import Document, DocumentState, owner_of
-from parley.knowledge.retrieval import QUERY_BYTES, Retrieval
+from parley.knowledge.duplicates import are_near_duplicates, shingles
+from parley.knowledge.retrieval import DUPLICATE_SIMILARITY, QUERY_BYTES, Retrieval
 
 from tests.unit.knowledge_doubles import DictRecords, ListIndex, WordEmbedder, bag_of_words
 
@@ -82,7 +83,7 @@ def test_many_hidden_chunks_do_not_hide_another_document() -> None:
 
 def test_a_foreign_hit_of_a_careless_index_is_dropped() -> None:
     class Careless(ListIndex):
-        def search(self, vector, *, owners, limit):  # type: ignore[no-untyped-def]  # as the protocol
+        def search(self, vector, *, owners, limit, text=""):  # type: ignore[no-untyped-def]  # as the protocol
             return super().search(vector, owners=[owner_of("bob")], limit=limit)
 
     shelf = Shelf()
@@ -90,6 +91,50 @@ def test_a_foreign_hit_of_a_careless_index_is_dropped() -> None:
     shelf.index, careless = Careless(), shelf.index
     shelf.index.rows = careless.rows
     assert shelf.ask("bees hum") == []
+
+
+def test_passages_that_all_but_repeat_a_better_one_are_folded() -> None:
+    text = " ".join(f"bees word{n}" for n in range(60))
+    shelf = Shelf()
+    shelf.put("a", *[text] * 30, text + " indeed")
+    shelf.put("b", "bees hum")
+    shelf.put("c", text, owner=owner_of("bob"))
+    assert sorted(map(len, shelf.ask("bees", top_k=3))) == sorted([len("bees hum"), len(text)])
+    # Another owner's copy is a passage of its own: one may be taken away without the other.
+    shelf.put("s", text, owner="shared")
+    assert len(shelf.ask("bees", top_k=5)) == 3
+
+
+def test_texts_that_differ_in_more_than_a_tenth_are_both_kept() -> None:
+    text = " ".join(f"bees word{n}" for n in range(60))
+    same = text.upper().replace(" ", "\n")
+    for other, folded in ((same, True), (text + " and so on", True), (text[: len(text) // 2], False)):
+        assert are_near_duplicates(shingles(text), shingles(other), above=DUPLICATE_SIMILARITY) is folded
+    changed = text.replace("word3", "term3")
+    assert not are_near_duplicates(shingles(text), shingles(changed), above=DUPLICATE_SIMILARITY)
+    assert are_near_duplicates(shingles(""), shingles(""), above=DUPLICATE_SIMILARITY)
+
+
+def test_the_best_score_decides_for_all_passages() -> None:
+    shelf = Shelf()
+    shelf.put("a", "bees hum", "bees hum among a great many other insects of the garden")
+    assert len(shelf.ask("bees hum", minimum_score=0.9)) == 2
+    assert shelf.ask("bees sing of summer", minimum_score=0.9) == []
+
+
+def test_the_index_is_given_the_questions_words() -> None:
+    class Curious(ListIndex):
+        asked = ""
+
+        def search(self, vector, *, owners, limit, text=""):  # type: ignore[no-untyped-def]  # as the protocol
+            self.asked = text
+            return super().search(vector, owners=owners, limit=limit)
+
+    shelf = Shelf()
+    shelf.index = curious = Curious()
+    shelf.put("a", "bees hum")
+    shelf.ask("do bees hum?")
+    assert curious.asked == "do bees hum?"
 
 
 def test_only_the_beginning_of_a_very_long_question_is_embedded() -> None:

@@ -8,7 +8,7 @@ from moto import mock_aws
 from parley.aws.knowledge_table import BATCH_ATTEMPTS, DELETED_RECORD_SECONDS, KnowledgeTable
 from parley.errors import StoreUnavailable
 from parley.knowledge.chunks import Chunk, ChunkId
-from parley.knowledge.documents import Document, DocumentState
+from parley.knowledge.documents import Checkpoint, Document, DocumentState
 from parley.knowledge.errors import Superseded
 
 TABLE = "knowledge"
@@ -122,6 +122,46 @@ def test_a_worker_that_fails_beside_one_that_finished_changes_nothing(table: Kno
     current = table.document("user-ada", "d1")
     assert current is not None
     assert current.state is DocumentState.READY
+
+
+def test_a_checkpoint_is_kept_for_its_version_until_that_is_finished(table: KnowledgeTable) -> None:
+    claimed = table.claim(table.put_new(NEW), "v1", 7)
+    assert claimed is not None
+    table.checkpoint(claimed, "v1", 500)
+    table.fail(claimed, "v1", "Throttled.")
+    stored = table.document("user-ada", "d1")
+    assert stored is not None
+    assert stored.checkpoint == Checkpoint("v1", 500)
+    again = table.claim(stored, "v1", 7)
+    assert again is not None
+    assert again.checkpoint == Checkpoint("v1", 500)
+    newer = table.claim(again, "v2", 7)
+    assert newer is not None
+    assert newer.checkpoint is None
+    with pytest.raises(Superseded):
+        table.checkpoint(again, "v1", 1_000)
+    table.checkpoint(newer, "v2", 500)
+    table.finish(newer, "v2", 600)
+    finished = table.document("user-ada", "d1")
+    assert finished is not None
+    assert (finished.version, finished.checkpoint) == ("v2", None)
+
+
+def test_a_version_that_is_retrieved_is_not_claimed_again(table: KnowledgeTable) -> None:
+    record = table.put_new(NEW)
+    claimed = table.claim(record, "v1", 7)
+    assert claimed is not None
+    table.finish(claimed, "v1", 1)
+    assert table.claim(record, "v1", 7) is None
+    stored = table.document("user-ada", "d1")
+    assert stored is not None
+    assert (stored.state, stored.version) == (DocumentState.READY, "v1")
+
+
+def test_a_records_fields_are_kept_with_its_chunk(table: KnowledgeTable) -> None:
+    chunk = Chunk(number=0, text="Tea", metadata={"name": "Tea", "price": 3.5, "stock": 12, "organic": True})
+    table.put_chunks(NEW, "v1", [chunk])
+    assert list(table.chunks([ChunkId("user-ada", "d1", "v1", 0)]).values()) == [chunk]
 
 
 def test_a_replacement_with_new_text_hides_the_old_at_once(table: KnowledgeTable) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, EndpointConnectionError
 from moto import mock_aws
 from parley.aws import clients
 from parley.aws.bedrock_models import BedrockModels
@@ -466,6 +466,20 @@ def test_a_connection_that_cannot_be_recorded_is_refused(cloud: Cloud, monkeypat
     monkeypatch.setattr("parley.aws.sessions.ConnectionTable.forget", busy)
     assert cloud.frame("", kind="CONNECT")["statusCode"] == 503
     assert cloud.frame("", kind="DISCONNECT")["statusCode"] == 200
+
+
+def test_a_session_that_starts_warms_retrieval_up(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    cloud.frame({"action": "session.start"})
+    assert cloud.functions.invoked == [], "without documents there is nothing to warm up"
+    monkeypatch.setenv("RETRIEVAL_FUNCTION", "retrieval")
+    cloud.module("websocket").settings.cache_clear()
+    cloud.frame({"action": "session.start"})
+    [asked] = cloud.functions.invoked
+    assert (asked["FunctionName"], asked["InvocationType"]) == ("retrieval", "Event")
+    assert json.loads(asked["Payload"]) == {"warm_up": True}
+    cloud.functions.failure = EndpointConnectionError(endpoint_url="x")
+    cloud.frame({"action": "session.start"})
+    assert cloud.told() == ["session.ready"] * 3
 
 
 def test_a_session_begins_answers_pings_and_ends(cloud: Cloud) -> None:

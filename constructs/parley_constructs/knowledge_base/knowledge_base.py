@@ -1,5 +1,7 @@
 """Documents in, passages out: ingestion behind a queue, retrieval behind a function, over one vector store."""
 
+from dataclasses import replace
+
 from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_ec2 as ec2
@@ -16,8 +18,9 @@ from parley_constructs.models import BedrockModels
 from parley_constructs.object_access import grant_objects
 from parley_constructs.python_function import PythonFunction
 
+from .change_stream import follow_changes
 from .props import FunctionSettings, KnowledgeBaseProps
-from .vector_store import StoreContext, VectorStore
+from .vector_store import BoundStore, StoreContext, VectorStore
 
 DOCUMENTS_PREFIX = "documents/"
 """Objects under this prefix of the documents bucket are documents; nothing else there starts ingestion."""
@@ -28,7 +31,8 @@ class KnowledgeBase(Construct):
 
     A document that is put or deleted is announced by the bucket's event (EventBridge), waits in `ingestion_queue`, and
     is worked on by `ingestion_function`; after `max_receive_count` failures its message lies in `dead_letter_queue`.
-    Search goes through `retrieval_function`; callers need `grant_query`.
+    Search goes through `retrieval_function`; callers need `grant_query`. With a `reembedding_handler`,
+    `reembedding_function` follows the table's stream and mends the index after chunks were changed in the table.
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, props: KnowledgeBaseProps) -> None:
@@ -78,6 +82,7 @@ class KnowledgeBase(Construct):
         self._allow_retrieval()
         store.grant_write(self.ingestion_function)
         store.grant_read(self.retrieval_function)
+        self.reembedding_function = self._follow_changes(environment, store)
 
     @staticmethod
     def interface_endpoints(vector_store: VectorStore) -> list[ec2.InterfaceVpcEndpointAwsService]:
@@ -98,7 +103,7 @@ class KnowledgeBase(Construct):
         )
 
     def metric_dead_letters(self) -> cloudwatch.Metric:
-        """Documents that could not be ingested and wait for somebody to look."""
+        """Documents that could not be ingested, and changes of chunks that could not be followed."""
         return self.dead_letter_queue.metric_approximate_number_of_messages_visible(statistic="Maximum")
 
     def metric_ingestion_lag(self) -> cloudwatch.Metric:
@@ -218,3 +223,22 @@ class KnowledgeBase(Construct):
         props = self._props
         props.knowledge_table.grant_read_data(self.retrieval_function)
         BedrockModels(self).grant_invoke(self.retrieval_function, [props.embedding_model])
+
+    def _follow_changes(self, environment: dict[str, str], store: BoundStore) -> PythonFunction | None:
+        props = self._props
+        if props.reembedding_handler is None:
+            return None
+        # A reserved share would be one more for ingestion; a stream has as many invocations as it has shards.
+        size = replace(props.ingestion, reserved_concurrency=None)
+        function = self._function("Reembedding", props.reembedding_handler, size, environment)
+        follow_changes(
+            self,
+            "ChunkChangesMapping",
+            table=props.knowledge_table,
+            function=function,
+            dead_letter_queue=self.dead_letter_queue,
+            queue_key=self.encryption_key,
+        )
+        store.grant_write(function)
+        BedrockModels(self).grant_invoke(function, [props.embedding_model])
+        return function

@@ -15,6 +15,7 @@ from .vector_store import EMBEDDING_DIMENSIONS, BoundStore, StoreContext, Vector
 INDEX_NAME = "passages"
 
 _READ = ["aoss:DescribeIndex", "aoss:ReadDocument"]
+# Whoever writes also reads: the collection gives documents ids of its own, which are searched before a deletion.
 _WRITE = [*_READ, "aoss:WriteDocument"]
 _DEPLOY = ["aoss:CreateIndex", "aoss:DeleteIndex", "aoss:DescribeIndex", "aoss:UpdateIndex"]
 
@@ -185,7 +186,6 @@ class _BoundOpenSearch(BoundStore):
                         method=aoss.CfnIndex.MethodProperty(name="hnsw", engine="faiss", space_type="cosinesimil"),
                     ),
                     "text": field(type="text"),
-                    "heading": field(type="text"),
                     "owner": field(type="keyword"),
                     "document_id": field(type="keyword"),
                     "version": field(type="keyword"),

@@ -37,14 +37,16 @@ class KnowledgeBaseProps:
     vector_store: `VectorStore.faiss()`, `.s3_vectors()` or `.opensearch()`.
     code, ingestion_handler, retrieval_handler: what the two functions run. The ingestion handler takes SQS batches of
         EventBridge events and answers with the failed items.
-    embedding_model: Bedrock model id that both functions may invoke.
+    embedding_model: Bedrock model id that the functions may invoke.
+    reembedding_handler: what follows the table's stream, with the size of ingestion: it takes batches of stream records
+        and answers with the failed ones. None: changes made to chunks in the table are not followed.
     architecture: processor that `code` is built for.
     ingestion, retrieval: sizes. Messages stay invisible for six times the ingestion timeout, as Lambda advises.
     max_concurrency: ingestion functions that run at once (2 to 1000): a limit on the load on model and store.
     max_receive_count: attempts before a message goes to the dead-letter queue.
     vpc, vpc_subnets, security_groups: where the retrieval function runs, if it must reach a DAX cluster; ingestion
         stays outside. See `KnowledgeBase.interface_endpoints`.
-    environment: further variables for both functions. retrieval_environment: for the retrieval function alone.
+    environment: further variables for all functions. retrieval_environment: for the retrieval function alone.
     log_encryption_key: encrypts the functions' logs.
     log_retention: of the functions' logs.
     removal_policy: of logs, keys, queues and what the vector store keeps. All of it can be made again from the
@@ -58,6 +60,7 @@ class KnowledgeBaseProps:
     ingestion_handler: str
     retrieval_handler: str
     embedding_model: str
+    reembedding_handler: str | None = None
     architecture: lambda_.Architecture = lambda_.Architecture.ARM_64
     ingestion: FunctionSettings = field(
         default_factory=lambda: FunctionSettings(memory_size=1769, timeout=Duration.minutes(5))

@@ -10,7 +10,10 @@ from constructs import Construct
 from .vector_store import EMBEDDING_DIMENSIONS, BoundStore, StoreContext, VectorStore
 
 TEXT_KEY = "text"
-"""Metadata key of a chunk's text. Not filterable: filterable metadata may hold 2 KB in all, a chunk is longer."""
+"""Metadata key for a chunk's text. Not filterable: filterable metadata may hold 2 KB in all, a chunk is longer.
+
+Parley's functions keep no text here. The key is declared because an index can never be told of it later.
+"""
 
 
 class S3VectorsStore(VectorStore):
@@ -56,10 +59,7 @@ class _BoundS3Vectors(BoundStore):
         self._key.grant_decrypt(grantee)
 
     def grant_write(self, grantee: iam.IGrantable) -> None:
-        self._grant(
-            grantee,
-            ["s3vectors:PutVectors", "s3vectors:DeleteVectors", "s3vectors:ListVectors", "s3vectors:GetVectors"],
-        )
+        self._grant(grantee, ["s3vectors:PutVectors", "s3vectors:DeleteVectors"])
         # Not grant_encrypt_decrypt: its kms:GenerateDataKey* and kms:ReEncrypt* are wider than what a write needs.
         self._key.grant(grantee, "kms:Decrypt", "kms:GenerateDataKey")
 

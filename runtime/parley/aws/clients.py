@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from mypy_boto3_kms.client import KMSClient
     from mypy_boto3_lambda.client import LambdaClient
     from mypy_boto3_s3.client import S3Client
+    from mypy_boto3_s3vectors.client import S3VectorsClient
+
+    from parley.aws.opensearch_http import Collection
 
 CONNECT_SECONDS = 1.0
 """Every endpoint is in the function's own region."""
@@ -86,6 +89,13 @@ def embedding_runtime(attempts: int) -> "BedrockRuntimeClient":
 
 
 @cache
+def s3_vectors(read_timeout: float, attempts: int) -> "S3VectorsClient":
+    """An S3 Vectors client: little time for a search, for which a user waits; more for writes of 500 vectors."""
+    client: S3VectorsClient = make_client("s3vectors", read_timeout=read_timeout, attempts=attempts)
+    return client
+
+
+@cache
 def lambda_(read_timeout: int, attempts: int = 2) -> "LambdaClient":
     """A Lambda client that waits `read_timeout` seconds for a function's answer."""
     client: LambdaClient = make_client("lambda", read_timeout=read_timeout, attempts=attempts)
@@ -105,3 +115,14 @@ def connections_api(callback_url: str) -> "ApiGatewayManagementApiClient":
         "apigatewaymanagementapi", read_timeout=5.0, attempts=1, endpoint_url=own_setting or callback_url
     )
     return client
+
+
+@cache
+def collection(endpoint: str) -> "Collection":
+    """The OpenSearch Serverless collection at `endpoint`, with this process's credentials and region."""
+    from botocore.session import get_session
+
+    from parley.aws.opensearch_http import Collection
+
+    session = get_session()
+    return Collection(endpoint, credentials=session.get_credentials(), region=session.get_config_variable("region"))

@@ -36,12 +36,14 @@ class DocumentsBucket:
                     return None
                 raise
 
-    def read(self, key: str) -> tuple[StoredFile, bytes] | None:
+    def read(self, key: str, *, max_bytes: int) -> tuple[StoredFile, bytes] | None:
         """See DocumentsStore."""
         with store_errors():
             try:
                 response = self._client.get_object(Bucket=self._bucket, Key=key)
-                return _stored(response), response["Body"].read()
+                file = _stored(response)
+                with response["Body"] as body:
+                    return file, body.read() if file.size <= max_bytes else b""
             except ClientError as error:
                 if error_code(error) in _MISSING:
                     return None

@@ -32,7 +32,7 @@ def is_passing(error: BotoCoreError | ClientError) -> bool:
     if isinstance(error, BotoCoreError):
         return True
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return status >= 500 or error_code(error) in THROTTLED
+    return status >= 500 or status == 408 or error_code(error) in THROTTLED
 
 
 @contextmanager

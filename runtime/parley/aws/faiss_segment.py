@@ -1,7 +1,8 @@
-"""Segments of a FAISS index on S3: vectors in half precision, and whose chunks they are.
+"""Segments of a FAISS index on S3: vectors of one byte a dimension, whose chunks they are, and the words of these.
 
-Half precision needs no training, so a segment of one vector is as good as one of thousands, and it changes a cosine
-similarity by less than 0.001.
+One scale for a segment turns its vectors into bytes, so nothing is trained, and a segment of one vector is as good as
+one of thousands; it changes a cosine similarity by about 0.001. Rows of a large segment are grouped around centroids,
+and a search looks only at the groups nearest to its query.
 """
 
 from bisect import bisect_right
@@ -12,13 +13,31 @@ import faiss
 import msgspec
 import numpy as np
 
+from parley.aws.faiss_lexical import Postings
 from parley.knowledge.chunks import ChunkId, IndexedChunk
 
 # FAISS parallelises over queries. Ours come one at a time: its threads would only wait, and take a core to do so.
 faiss.omp_set_num_threads(1)
 
-FORMAT = 1
+FORMAT = 2
 _HALF = np.dtype("<f2")
+
+GROUPED_FROM_ROWS = 2_048
+"""Smaller segments are searched whole: that takes 0.1 ms."""
+
+GROUP_ROWS = 64
+MAX_GROUPS = 256
+"""Rows of a group on average, and the most groups of a segment (their numbers take one byte)."""
+
+SEARCHED_SHARE = 0.15
+"""The share of a large segment's rows that one search looks at, as long as these are enough."""
+
+SEARCHED_ROWS = 2_048
+"""Rows that may be found which one search looks at, at least: of an owner with fewer it looks at all."""
+
+
+SPARE_ROWS = 16
+"""Rows that a search compares beyond those it was asked for."""
 
 
 class Run(msgspec.Struct, frozen=True, array_like=True):
@@ -45,19 +64,56 @@ class SegmentFile(msgspec.Struct, frozen=True):
     dimensions: int
     runs: tuple[Run, ...]
     vectors: bytes
-    """Rows of little-endian 16-bit floats."""
+    """Rows of bytes, 128 for zero; in format 1 of little-endian 16-bit floats."""
+    scale: float = 1.0
+    """What one is in `vectors`."""
+    centroids: bytes = b""
+    """Rows of little-endian 16-bit floats; none in a small segment."""
+    groups: bytes = b""
+    """Each row's centroid."""
+    postings: bytes = b""
+    """See `Postings`; none in format 1."""
 
 
 def encode_chunks(chunks: Sequence[IndexedChunk]) -> bytes:
     """A new segment's content."""
     ordered = sorted(chunks, key=lambda c: (c.id.owner, c.id.document_id, c.id.version, c.id.number))
-    matrix = np.asarray([chunk.vector for chunk in ordered], dtype=_HALF)
-    return encode_rows(_runs(chunk.id for chunk in ordered), matrix)
+    matrix = np.asarray([chunk.vector for chunk in ordered], dtype=np.float32)
+    return encode_rows(_runs(chunk.id for chunk in ordered), matrix, Postings.of_texts(c.text for c in ordered))
 
 
-def encode_rows(runs: Sequence[Run], matrix: "np.ndarray") -> bytes:
+def encode_rows(runs: Sequence[Run], matrix: "np.ndarray", postings: Postings) -> bytes:
     """A segment's content from its rows."""
-    return msgspec.msgpack.encode(SegmentFile(FORMAT, matrix.shape[1], tuple(runs), matrix.astype(_HALF).tobytes()))
+    codes, scale = _quantise(matrix)
+    centroids, groups = _grouped(matrix)
+    return msgspec.msgpack.encode(
+        SegmentFile(FORMAT, matrix.shape[1], tuple(runs), codes.tobytes(), scale, centroids, groups, postings.encode())
+    )
+
+
+def _quantise(matrix: "np.ndarray") -> "tuple[np.ndarray, float]":
+    largest = float(np.abs(matrix).max(initial=0.0)) or 1.0
+    scale = 127 / largest
+    return (np.rint(matrix * np.float32(scale)) + 128).astype(np.uint8), scale
+
+
+def _grouped(matrix: "np.ndarray") -> tuple[bytes, bytes]:
+    """Centroids, and each row's; the same rows always give the same ones."""
+    rows, dimensions = matrix.shape
+    if rows < GROUPED_FROM_ROWS:
+        return b"", b""
+    count = min(rows // GROUP_ROWS, MAX_GROUPS)
+    matrix = np.ascontiguousarray(matrix, dtype=np.float32)
+    # FAISS's defaults but for fewer rounds, and a seed of its own: it samples 64 rows a centroid.
+    means = faiss.Kmeans(
+        dimensions, count, niter=8, seed=1, spherical=True, min_points_per_centroid=1, max_points_per_centroid=64
+    )
+    means.train(matrix)
+    centroids = np.asarray(means.centroids)
+    nearest = np.concatenate(
+        [(matrix[start : start + 4_096] @ centroids.T).argmax(axis=1) for start in range(0, rows, 4_096)]
+    )
+    return centroids.astype(_HALF).tobytes(), nearest.astype(np.uint8).tobytes()
 
 
 class Segment:
@@ -70,7 +126,14 @@ class Segment:
         except msgspec.MsgspecError as error:
             raise ValueError("The segment is damaged.") from error
         rows = sum(run.count for run in file.runs)
-        if file.format != FORMAT or len(file.vectors) != rows * file.dimensions * _HALF.itemsize:
+        if file.format == 1 and len(file.vectors) == rows * file.dimensions * _HALF.itemsize:
+            halves = np.frombuffer(file.vectors, _HALF).reshape(rows, -1).astype(np.float32)
+            codes, self._scale = _quantise(halves)
+            self.postings = Postings.of_texts([""] * rows)
+        elif file.format == FORMAT and len(file.vectors) == rows * file.dimensions:
+            codes, self._scale = np.frombuffer(file.vectors, dtype=np.uint8).reshape(rows, -1), file.scale
+            self.postings = Postings.decode(file.postings, rows)
+        else:
             raise ValueError("The segment is damaged, or of another format.")
         self.runs = [
             run if run.added is not None else msgspec.structs.replace(run, added=generation) for run in file.runs
@@ -83,10 +146,14 @@ class Segment:
         self._owner_codes = np.repeat(
             np.asarray([self._owners[run.owner] for run in self.runs], dtype=np.int32), [run.count for run in self.runs]
         )
+        self._centroids = np.frombuffer(file.centroids, _HALF).reshape(-1, file.dimensions).astype(np.float32)
+        self._groups = np.frombuffer(file.groups, np.uint8)
+        if len(self._centroids) and (len(self._groups) != rows or int(self._groups.max()) >= len(self._centroids)):
+            raise ValueError("The segment's groups are damaged.")
         self._index = faiss.IndexScalarQuantizer(
-            file.dimensions, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
+            file.dimensions, faiss.ScalarQuantizer.QT_8bit_direct_signed, faiss.METRIC_INNER_PRODUCT
         )
-        self._index.add_sa_codes(np.frombuffer(file.vectors, dtype=np.uint8).reshape(rows, -1))
+        self._index.add_sa_codes(codes)
 
     def rows_of(self, run_number: int) -> slice:
         """The rows of a run."""
@@ -100,26 +167,63 @@ class Segment:
         return ChunkId(run.owner, run.document_id, run.version, run.first + row - self._starts[number])
 
     def matrix(self, live: "np.ndarray") -> "np.ndarray":
-        """The vectors of the rows that are live, in half precision."""
-        codes: np.ndarray = faiss.vector_to_array(self._index.codes)
-        rows: np.ndarray = codes.view(_HALF).reshape(self.rows, -1)[live]
-        return rows
+        """The vectors of the rows that are live."""
+        return self._vectors(np.flatnonzero(live))
 
-    def search(
-        self, query: "np.ndarray", owners: Sequence[str], live: "np.ndarray | None", limit: int
-    ) -> list[tuple[float, int]]:
-        """The best (similarity, row) among the live rows of these owners; `live` None: all are."""
+    def allowed(self, owners: Sequence[str], live: "np.ndarray | None") -> "np.ndarray | None":
+        """Which rows a search for these owners may find, `live` ones only; None when there is none."""
         codes = [self._owners[owner] for owner in owners if owner in self._owners]
         if not codes:
-            return []
-        allowed = np.isin(self._owner_codes, codes)
+            return None
+        allowed = (
+            np.ones(self.rows, dtype=bool) if len(codes) == len(self._owners) else np.isin(self._owner_codes, codes)
+        )
         if live is not None:
             allowed &= live
+        return allowed if allowed.any() else None
+
+    def search(self, query: "np.ndarray", allowed: "np.ndarray", limit: int) -> list[tuple[float, int]]:
+        """The best (similarity, row) among the allowed rows."""
+        near = self._near(query, allowed, limit)
         # faiss's stubs describe the C++ constructors; its Python layer takes an array, and keywords.
-        selector = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))  # type: ignore[call-arg, arg-type]
+        selector = faiss.IDSelectorBitmap(np.packbits(near, bitorder="little"))  # type: ignore[call-arg, arg-type]
         parameters = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
-        scores, rows = self._index.search(query.reshape(1, -1), min(limit, self.rows), params=parameters)
-        return [(float(score), int(row)) for score, row in zip(scores[0], rows[0], strict=True) if row >= 0]
+        # FAISS cuts the query's values to whole numbers as well: so they are rounded to a byte each, and what is found,
+        # with some to spare, is compared with the query itself.
+        rounded = np.rint(query * np.float32(127 / (float(np.abs(query).max()) or 1.0)))
+        count = min(limit + SPARE_ROWS, self.rows)
+        _, found = self._index.search(rounded.reshape(1, -1), count, params=parameters)
+        rows = found[0][found[0] >= 0]
+        scores = self.similarities(query, rows)
+        best = np.argsort(-scores, kind="stable")[:limit]
+        return [(float(scores[place]), int(rows[place])) for place in best]
+
+    def similarities(self, query: "np.ndarray", rows: "Sequence[int] | np.ndarray") -> "np.ndarray":
+        """The cosine similarity of each of these rows."""
+        found: np.ndarray = self._vectors(np.asarray(rows, dtype=np.int64)) @ query
+        return found
+
+    def _near(self, query: "np.ndarray", allowed: "np.ndarray", limit: int) -> "np.ndarray":
+        """The allowed rows of the groups nearest to the query: a share of them all, and enough to choose from."""
+        if not len(self._centroids):
+            return allowed
+        total = int(allowed.sum())
+        wanted = max(SEARCHED_SHARE * total, SEARCHED_ROWS, 4 * limit)
+        if wanted >= total:
+            return allowed
+        order = np.argsort(-(self._centroids @ query))
+        sizes = np.bincount(self._groups[allowed], minlength=len(order))[order]
+        last = int(np.searchsorted(np.cumsum(sizes), wanted))
+        chosen = np.zeros(len(order), dtype=bool)
+        chosen[order[: last + 1]] = True
+        near: np.ndarray = allowed & chosen[self._groups]
+        return near
+
+    def _vectors(self, rows: "np.ndarray") -> "np.ndarray":
+        if not len(rows):
+            return np.empty((0, self._index.d), dtype=np.float32)
+        found: np.ndarray = self._index.reconstruct_batch(rows) / np.float32(self._scale)
+        return found
 
 
 def live_runs(runs: Sequence[Run], live: "np.ndarray") -> list[Run]:

@@ -1,6 +1,6 @@
 """The vector index as FAISS segments on S3: nothing runs and nothing costs while nobody asks.
 
-Each process holds the segments in memory and loads only what the manifest newly names. Searching is exact.
+Each process holds the segments in memory and loads only what the manifest newly names.
 """
 
 import threading
@@ -9,16 +9,16 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
-from heapq import nlargest
 from typing import TYPE_CHECKING
 
 import numpy as np
 from botocore.exceptions import ClientError
 
 from parley.aws.failures import error_code, store_errors
+from parley.aws.faiss_lexical import Postings
 from parley.aws.faiss_manifest import MAX_REMOVALS, Manifest, ManifestFile, Removal, SegmentEntry
 from parley.aws.faiss_segment import Run, Segment, encode_chunks, encode_rows, live_runs
+from parley.aws.faiss_view import VECTOR_WEIGHT, View
 from parley.errors import StoreUnavailable
 from parley.knowledge.chunks import ChunkId, Hit, IndexedChunk
 
@@ -29,26 +29,18 @@ _LOAD_WORKERS = 8
 _LOAD_ATTEMPTS = 5
 
 
-@dataclass(frozen=True, slots=True)
-class _View:
-    """What searches see: replaced as a whole, so that a search never meets half a refresh."""
-
-    manifest: Manifest | None
-    segments: Mapping[str, Segment]
-    live: Mapping[str, np.ndarray]
-    """Rows that count, by segment; a segment without an entry has only such rows."""
-
-
 class FaissStore:
     """The VectorIndex protocol over objects under `prefix` (which ends in `/`)."""
 
-    def __init__(self, client: "S3Client", bucket: str, prefix: str) -> None:
+    def __init__(self, client: "S3Client", bucket: str, prefix: str, *, vector_weight: float = VECTOR_WEIGHT) -> None:
+        """`vector_weight` is how much the vectors count beside the words, from 0 to 1; see `View.search`."""
         self._client = client
         self._bucket = bucket
         self._prefix = prefix
         self._manifest = ManifestFile(client, bucket, f"{prefix}manifest.json")
+        self._vector_weight = vector_weight
         self._lock = threading.Lock()
-        self._view = _View(None, {}, {})
+        self._view = View(None, {}, {})
 
     def prepare(self) -> None:
         """See VectorIndex: load the segments that the manifest newly names; one conditional read while none are."""
@@ -62,7 +54,7 @@ class FaissStore:
                 if loaded is None:
                     continue  # A merge took a segment away since the manifest was read.
                 segments = {id_: segment for id_, segment in {**known, **loaded}.items() if segment is not None}
-                self._view = _View(manifest, segments, live_rows(segments, manifest.removals))
+                self._view = View(manifest, segments, live_rows(segments, manifest.removals))
                 return
         raise StoreUnavailable
 
@@ -88,19 +80,11 @@ class FaissStore:
                 for entry in manifest.segments:
                     self._merge(manifest, [entry])
 
-    def search(self, vector: Sequence[float], *, owners: Sequence[str], limit: int) -> list[Hit]:
-        """See VectorIndex."""
-        view = self._view
-        query = np.asarray(vector, dtype=np.float32)
-        found = [
-            (score, row, segment)
-            for id_, segment in view.segments.items()
-            for score, row in segment.search(query, owners, view.live.get(id_), limit)
-        ]
-        return [
-            Hit(segment.chunk_id(row), score)
-            for score, row, segment in nlargest(limit, found, key=lambda candidate: candidate[0])
-        ]
+    def search(self, vector: Sequence[float], *, owners: Sequence[str], limit: int, text: str = "") -> list[Hit]:
+        """See VectorIndex. Scores are cosine similarities."""
+        return self._view.search(
+            np.asarray(vector, dtype=np.float32), owners, limit, text=text, vector_weight=self._vector_weight
+        )
 
     def _merge(self, manifest: Manifest, inputs: Sequence[SegmentEntry]) -> None:
         """Put one segment with the live rows of `inputs` in their place. Gives way to a merge that came first."""
@@ -112,14 +96,16 @@ class FaissStore:
         live = live_rows(loaded, manifest.removals)
         runs: list[Run] = []
         matrices: list[np.ndarray] = []
+        postings: list[tuple[Postings, np.ndarray]] = []
         for id_, segment in loaded.items():
             mask = live.get(id_, np.ones(segment.rows, dtype=bool))
             runs += live_runs(segment.runs, mask)
             matrices.append(segment.matrix(mask))
+            postings.append((segment.postings, mask))
         matrix = np.concatenate(matrices)
         output = None
         if len(matrix):
-            written = self._write(encode_rows(runs, matrix), len(matrix))
+            written = self._write(encode_rows(runs, matrix, Postings.merged(postings)), len(matrix))
             output = SegmentEntry(written.id, written.rows, manifest.generation)
         after = self._manifest.edit(lambda current: current.with_merged(inputs, output))
         current = {entry.id for entry in after.segments}

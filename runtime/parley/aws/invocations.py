@@ -49,6 +49,16 @@ class RetrievalFunction:
             raise KnowledgeUnavailable
         return retrieved.passages
 
+    def warm_up(self, *, timeout_seconds: int) -> bool:
+        """Ask it to get ready for questions, and return at once. False when Lambda did not take the request."""
+        try:
+            self._client_for(timeout_seconds).invoke(
+                FunctionName=self._function_name, InvocationType="Event", Payload=b'{"warm_up": true}'
+            )
+        except (BotoCoreError, ClientError):
+            return False
+        return True
+
 
 class TurnFunction:
     """Starts turns in the turn function, which answers over the client's connection."""

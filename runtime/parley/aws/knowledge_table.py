@@ -1,10 +1,11 @@
 """Documents' records and the text of their chunks in DynamoDB.
 
-    <owner>                document#<id>                      name, key, state, version, claim, reason, size, ...
-    <owner>#<document id>  chunk#<version>#<n, 6 digits>      text, heading, page
+    <owner>                document#<id>                      name, key, state, version, claim, checkpoint, reason, ...
+    <owner>#<document id>  chunk#<version>#<n, 6 digits>      text, heading, page, metadata, embedded
 
 `version` is there only while its chunks may be retrieved. A deleted document's record stays for a while with
 `deleted`, so that nothing brings it back; a record that never got its file goes the same way, by the table's TTL.
+A chunk's `embedded` is the digest of what its vector was made from: whoever changes the text leaves it behind.
 """
 
 import random
@@ -12,12 +13,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import batched
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from botocore.exceptions import ClientError
 
 from parley.aws.failures import error_code, store_errors
 from parley.aws.items import from_item, to_item
+from parley.aws.knowledge_items import chunk_id_of, chunk_key, chunk_values, chunks_of, document_of, record_key
 from parley.errors import StoreUnavailable
 from parley.knowledge.chunks import Chunk, ChunkId
 from parley.knowledge.documents import Document, DocumentState
@@ -39,19 +41,31 @@ BATCH_ATTEMPTS = 8
 _LIVES = "attribute_exists(pk) AND attribute_not_exists(deleted)"
 
 
+class ItemCache(Protocol):
+    """A cache in front of tables."""
+
+    def get(self, table: str, keys: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        """The items with these keys that it gives now, maybe none. Never raises. They may be older than the table's."""
+
+
 class KnowledgeTable:
-    """The KnowledgeStore protocol over one table."""
+    """The KnowledgeStore protocol over one table, and the ChunkEmbeddings protocol.
+
+    The text of chunks is read through `cache`, where there is one. Records never are: they say what may be retrieved.
+    """
 
     def __init__(
         self,
         table: str,
         client: "DynamoDBClient",
         *,
+        cache: ItemCache | None = None,
         clock: Callable[[], float] = time.time,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self._table = table
         self._client = client
+        self._cache = cache
         self._clock = clock
         self._pause = pause
 
@@ -59,20 +73,20 @@ class KnowledgeTable:
         """See KnowledgeStore."""
         with store_errors():
             found = self._client.get_item(
-                TableName=self._table, Key=_record_key(owner, document_id), ConsistentRead=True
+                TableName=self._table, Key=record_key(owner, document_id), ConsistentRead=True
             )
         return self._record(found["Item"]) if "Item" in found else None
 
     def documents(self, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Document]:
         """See KnowledgeStore."""
-        items = self._get_all([_record_key(owner, document_id) for owner, document_id in keys])
+        items = self._get_all([record_key(owner, document_id) for owner, document_id in keys])
         records = [record for item in items if (record := self._record(item)) is not None]
         return {(record.owner, record.document_id): record for record in records}
 
     def list_documents(self, owner: str, *, limit: int, before: str | None) -> list[Document]:
         """See KnowledgeStore."""
         found: list[Document] = []
-        start: dict[str, Any] | None = _record_key(owner, before) if before else None
+        start: dict[str, Any] | None = record_key(owner, before) if before else None
         while len(found) < limit:
             page = self._query(owner, "document#", ScanIndexForward=False, Limit=limit, ExclusiveStartKey=start)
             records = [self._record(item) for item in page["Items"]]
@@ -106,7 +120,7 @@ class KnowledgeTable:
                 if error_code(error) != "ConditionalCheckFailedException":
                     raise
                 return self.document(document.owner, document.document_id) or document
-        return _to_document(from_item(item))
+        return document_of(from_item(item))
 
     def replace(self, document: Document, *, keep_version: bool) -> Document | None:
         """See KnowledgeStore."""
@@ -128,42 +142,36 @@ class KnowledgeTable:
 
     def claim(self, document: Document, version: str, size: int) -> Document | None:
         """See KnowledgeStore."""
+        goes_on = document.checkpoint is not None and document.checkpoint.version == version
         return self._update(
             document.owner,
             document.document_id,
             {"state": DocumentState.INDEXING.value, "claim": version, "size": size},
-            remove=("version", "reason", "expires_at"),
-            condition=f"{_LIVES} AND #key = :expected_key",
+            remove=("version", "reason", "expires_at", *(() if goes_on else ("checkpoint",))),
+            # A version that is retrieved was finished by another worker since this one looked.
+            condition=f"{_LIVES} AND #key = :expected_key AND (attribute_not_exists(#version) OR #version <> :claim)",
             names={"#key": "key"},
             expected={":expected_key": document.key},
         )
 
+    def checkpoint(self, document: Document, version: str, chunks: int) -> None:
+        """See KnowledgeStore."""
+        values = {"checkpoint": {"version": version, "chunks": chunks}}
+        if self._update_claimed(document, version, values) is None:
+            raise Superseded
+
     def finish(self, document: Document, version: str, chunk_count: int) -> None:
         """See KnowledgeStore."""
         values = {"state": DocumentState.READY.value, "version": version, "chunk_count": chunk_count}
-        finished = self._update(
-            document.owner,
-            document.document_id,
-            values,
-            remove=("reason",),
-            condition=f"{_LIVES} AND #claim = :expected_claim",
-            names={"#claim": "claim"},
-            expected={":expected_claim": version},
-        )
-        if finished is None:
+        if self._update_claimed(document, version, values, remove=("reason", "checkpoint")) is None:
             raise Superseded
 
     def fail(self, document: Document, version: str, reason: str) -> None:
         """See KnowledgeStore."""
-        self._update(
-            document.owner,
-            document.document_id,
-            {"state": DocumentState.FAILED.value, "reason": reason, "chunk_count": 0},
-            # A version that is retrieved did not fail: another worker finished it.
-            condition=f"{_LIVES} AND #claim = :expected_claim AND attribute_not_exists(#version)",
-            names={"#claim": "claim", "#version": "version"},
-            expected={":expected_claim": version},
-        )
+        values = {"state": DocumentState.FAILED.value, "reason": reason, "chunk_count": 0}
+        # A version that is retrieved did not fail: another worker finished it.
+        unless_retrieved = " AND attribute_not_exists(#version)"
+        self._update_claimed(document, version, values, remove=("version",), condition=unless_retrieved)
 
     def put_chunks(self, document: Document, version: str, chunks: Sequence[Chunk]) -> None:
         """See KnowledgeStore."""
@@ -171,8 +179,8 @@ class KnowledgeTable:
             {
                 "PutRequest": {
                     "Item": {
-                        **_chunk_key(ChunkId(document.owner, document.document_id, version, chunk.number)),
-                        **to_item({"text": chunk.text, "heading": chunk.heading, "page": chunk.page}),
+                        **chunk_key(ChunkId(document.owner, document.document_id, version, chunk.number)),
+                        **to_item(chunk_values(chunk)),
                     }
                 }
             }
@@ -187,35 +195,77 @@ class KnowledgeTable:
             page = self._query(
                 f"{owner}#{document_id}", "chunk#", ProjectionExpression="pk, sk", ExclusiveStartKey=start
             )
-            found += [_chunk_id(from_item(item)) for item in page["Items"]]
+            found += [chunk_id_of(from_item(item)) for item in page["Items"]]
             start = page.get("LastEvaluatedKey")
             if start is None:
                 return found
 
     def chunks(self, ids: Sequence[ChunkId]) -> dict[ChunkId, Chunk]:
         """See KnowledgeStore."""
-        found: dict[ChunkId, Chunk] = {}
-        for item in self._get_all([_chunk_key(id_) for id_ in ids]):
-            values = from_item(item)
-            id_ = _chunk_id(values)
-            found[id_] = Chunk(
-                number=id_.number, text=values["text"], heading=values.get("heading", ""), page=values.get("page")
-            )
-        return found
+        keys = [chunk_key(id_) for id_ in ids]
+        cached = self._cache.get(self._table, keys) if self._cache is not None and keys else []
+        found = chunks_of(map(from_item, cached))
+        # What the cache does not give: it also remembers for a while that an item was not there.
+        missing = [chunk_key(id_) for id_ in ids if id_ not in found]
+        return {**found, **chunks_of(map(from_item, self._get_all(missing)))}
+
+    def stale_chunks(self, ids: Sequence[ChunkId]) -> dict[ChunkId, Chunk]:
+        """See ChunkEmbeddings."""
+        items = [from_item(item) for item in self._get_all([chunk_key(id_) for id_ in ids])]
+        embedded = {chunk_id_of(values): values.get("embedded") for values in items}
+        return {id_: chunk for id_, chunk in chunks_of(items).items() if chunk.embedded_digest() != embedded[id_]}
+
+    def mark_embedded(self, id_: ChunkId, chunk: Chunk) -> None:
+        """See ChunkEmbeddings."""
+        values = {":embedded": chunk.embedded_digest(), ":text": chunk.text, ":heading": chunk.heading}
+        unchanged = "#text = :text AND (#heading = :heading OR attribute_not_exists(#heading))"
+        with store_errors():
+            try:
+                self._client.update_item(
+                    TableName=self._table,
+                    Key=chunk_key(id_),
+                    UpdateExpression="SET #embedded = :embedded",
+                    ConditionExpression=unchanged,
+                    ExpressionAttributeNames={f"#{name}": name for name in ("embedded", "text", "heading")},
+                    ExpressionAttributeValues=to_item(values),
+                )
+            except ClientError as error:
+                if error_code(error) != "ConditionalCheckFailedException":
+                    raise
 
     def delete_chunks(self, ids: Sequence[ChunkId]) -> None:
         """See KnowledgeStore."""
-        self._write_all({"DeleteRequest": {"Key": _chunk_key(id_)}} for id_ in ids)
+        self._write_all({"DeleteRequest": {"Key": chunk_key(id_)}} for id_ in ids)
 
     def _record(self, item: Mapping[str, Any]) -> Document | None:
         """A stored record; None when it waits for DynamoDB to remove it (TTL takes up to days)."""
         values = from_item(item)
         if values.get("expires_at", self._clock() + 1) <= self._clock() and not values.get("deleted"):
             return None
-        return _to_document(values)
+        return document_of(values)
 
     def _now(self) -> str:
         return datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="milliseconds")
+
+    def _update_claimed(
+        self,
+        document: Document,
+        version: str,
+        values: Mapping[str, Any],
+        *,
+        remove: Sequence[str] = (),
+        condition: str = "",
+    ) -> Document | None:
+        """Change a record that is claimed for `version`; None when it is not."""
+        return self._update(
+            document.owner,
+            document.document_id,
+            values,
+            remove=remove,
+            condition=f"{_LIVES} AND #claim = :expected_claim{condition}",
+            names={"#claim": "claim"},
+            expected={":expected_claim": version},
+        )
 
     def _update(
         self,
@@ -237,7 +287,7 @@ class KnowledgeTable:
             try:
                 response = self._client.update_item(
                     TableName=self._table,
-                    Key=_record_key(owner, document_id),
+                    Key=record_key(owner, document_id),
                     UpdateExpression=expression,
                     ConditionExpression=condition,
                     ExpressionAttributeNames={**{f"#{name}": name for name in (*values, *remove)}, **(names or {})},
@@ -250,7 +300,7 @@ class KnowledgeTable:
                 if error_code(error) == "ConditionalCheckFailedException":
                     return None
                 raise
-        return _to_document(from_item(response["Attributes"]))
+        return document_of(from_item(response["Attributes"]))
 
     def _query(self, partition: str, prefix: str, **options: Any) -> Mapping[str, Any]:
         with store_errors():
@@ -291,33 +341,10 @@ class KnowledgeTable:
         raise StoreUnavailable
 
 
-def _record_key(owner: str, document_id: str) -> dict[str, Any]:
-    return to_item({"pk": owner, "sk": f"document#{document_id}"})
-
-
-def _chunk_key(id_: ChunkId) -> dict[str, Any]:
-    return to_item({"pk": f"{id_.owner}#{id_.document_id}", "sk": f"chunk#{id_.version}#{id_.number:06d}"})
-
-
-def _chunk_id(values: Mapping[str, Any]) -> ChunkId:
-    owner, _, document_id = values["pk"].rpartition("#")
-    version, _, number = values["sk"].removeprefix("chunk#").rpartition("#")
-    return ChunkId(owner, document_id, version, int(number))
-
-
-def _to_document(values: Mapping[str, Any]) -> Document:
-    return Document(
-        owner=values["pk"],
-        document_id=values["sk"].removeprefix("document#"),
-        name=values["name"],
-        key=values["key"],
-        state=DocumentState(values["state"]),
-        version=values.get("version"),
-        claim=values.get("claim"),
-        reason=values.get("reason"),
-        size=values.get("size", 0),
-        chunk_count=values.get("chunk_count", 0),
-        created_at=values.get("created_at", ""),
-        updated_at=values.get("updated_at", ""),
-        deleted=values.get("deleted", False),
-    )
+def changed_chunk(keys: Mapping[str, Any]) -> ChunkId | None:
+    """Which chunk the keys in a record of the table's stream are of; None for any other item's."""
+    values = from_item(keys)
+    try:
+        return chunk_id_of(values) if values["sk"].startswith("chunk#") else None
+    except ValueError:
+        return None

@@ -11,7 +11,15 @@ from parley.aws.documents_bucket import DocumentsBucket
 from parley.aws.knowledge_table import KnowledgeTable
 from parley.errors import ValidationFailed
 from parley.functions.http import HttpApi, Parameter, Request
-from parley.knowledge.documents import MAX_DOCUMENT_BYTES, MAX_INLINE_BYTES, SHARED, Document, is_document_id
+from parley.knowledge.documents import (
+    BINARY_FORMATS,
+    FORMATS,
+    MAX_DOCUMENT_BYTES,
+    MAX_INLINE_BYTES,
+    SHARED,
+    Document,
+    is_document_id,
+)
 from parley.knowledge.library import Library, Reader, next_after
 from parley.knowledge.ports import Upload
 from parley.settings import Settings
@@ -22,9 +30,20 @@ PAGE_LENGTH = 50
 LONGEST_PAGE = 100
 
 type Name = Annotated[
-    str, msgspec.Meta(min_length=1, max_length=1_000, description="The file's name; it ends in .txt, .md or .markdown.")
+    str,
+    msgspec.Meta(
+        min_length=1,
+        max_length=1_000,
+        description=f"The file's name; it ends in one of {', '.join(FORMATS)}, and the file is what that says.",
+    ),
 ]
-type Text = Annotated[str, msgspec.Meta(description=f"The whole text, at most {MAX_INLINE_BYTES:,} bytes of UTF-8.")]
+type Text = Annotated[
+    str,
+    msgspec.Meta(
+        description=f"The whole text, at most {MAX_INLINE_BYTES:,} bytes of UTF-8. "
+        f"Not for {' and '.join(sorted(BINARY_FORMATS))}: these are uploaded."
+    ),
+]
 type Size = Annotated[int, msgspec.Meta(description=f"The file's size in bytes, at most {MAX_DOCUMENT_BYTES:,}.")]
 
 

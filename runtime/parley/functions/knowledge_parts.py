@@ -1,9 +1,12 @@
 """What retrieval and ingestion are made of, from their settings."""
 
+from collections.abc import Callable
+
 from parley.aws import clients
 from parley.aws.documents_bucket import DocumentsBucket
 from parley.aws.embeddings import TitanEmbeddings
-from parley.aws.knowledge_table import KnowledgeTable
+from parley.aws.knowledge_table import ItemCache, KnowledgeTable
+from parley.knowledge.calibration import calibration
 from parley.knowledge.ports import VectorIndex
 from parley.settings import Settings, SettingsError
 
@@ -18,18 +21,38 @@ class KnowledgeSettings(Settings, frozen=True, kw_only=True):
     vector_index_prefix: str = "indexes/faiss/"
     """Where the FAISS index stands in the documents bucket."""
 
-    minimum_score: float = 0.1
-    """Passages less similar to a question than this are no answer. It belongs to the embedding model.
+    vector_index_arn: str = ""
+    """The S3 Vectors index."""
 
-    0.1 is measured with the sandbox's lexical embedder on XQuAD: it keeps 96 % of the right paragraphs in English
-    and Spanish and 99 % in Vietnamese, and drops questions that share no rare word with the documents. Embeddings
-    from language models score unrelated texts near 0 too, and related ones higher; measure before raising it.
-    """
+    collection_endpoint: str = ""
+    """The address of the OpenSearch Serverless collection."""
+
+    vector_index: str = ""
+    """The name of the index in that collection."""
+
+    minimum_score: float | None = None
+    """When no passage's score reaches this, there is no answer; unset, as calibrated for the store and the model."""
+
+    def calibrated_minimum_score(self) -> float:
+        """The minimum score that counts."""
+        if self.minimum_score is not None:
+            return self.minimum_score
+        return calibration(self.vector_store, self.embedding_model).minimum_score
 
 
-def knowledge_table(settings: KnowledgeSettings) -> KnowledgeTable:
+def knowledge_table(settings: KnowledgeSettings, *, cache: ItemCache | None = None) -> KnowledgeTable:
     """Records and chunks."""
-    return KnowledgeTable(settings.knowledge_table, clients.dynamodb())
+    return KnowledgeTable(settings.knowledge_table, clients.dynamodb(), cache=cache)
+
+
+def dax_reads(endpoint: str | None, *, on_fallback: Callable[[Exception | None], None]) -> ItemCache | None:
+    """The cache at `endpoint`, if the deployment has one."""
+    if endpoint is None:
+        return None
+    # Imported here because only a deployment with a cache should wait for it: it takes about 0.2 s.
+    from parley.aws.dax_reads import DaxReads
+
+    return DaxReads(endpoint, on_fallback=on_fallback)
 
 
 def documents_bucket(settings: KnowledgeSettings) -> DocumentsBucket:
@@ -43,10 +66,34 @@ def embedder(settings: KnowledgeSettings, *, attempts: int) -> TitanEmbeddings:
 
 
 def vector_index(settings: KnowledgeSettings) -> VectorIndex:
-    """The vector store of this deployment. Raises SettingsError for one that this version does not know."""
-    if settings.vector_store != "faiss":
-        raise SettingsError(f"VECTOR_STORE is `{settings.vector_store}`; this version of the runtime has `faiss`.")
-    # Imported here because it is half of a cold start, and of no use to another store.
-    from parley.aws.faiss_store import FaissStore
+    """The vector store of this deployment. Raises SettingsError for an unknown one, or when a setting of it is missing.
 
-    return FaissStore(clients.s3(), settings.documents_bucket, settings.vector_index_prefix)
+    It connects when it is first used.
+    """
+    # Each is imported where it is chosen: FAISS alone is half of a cold start, and of no use to another store.
+    match settings.vector_store:
+        case "faiss":
+            from parley.aws.faiss_store import FaissStore
+
+            return FaissStore(clients.s3(), settings.documents_bucket, settings.vector_index_prefix)
+        case "s3vectors":
+            from parley.aws.s3_vectors_store import S3VectorsStore
+
+            return S3VectorsStore(
+                _needed("VECTOR_INDEX_ARN", settings.vector_index_arn),
+                for_searches=lambda: clients.s3_vectors(read_timeout=3.0, attempts=3),
+                for_writes=lambda: clients.s3_vectors(read_timeout=20.0, attempts=8),
+            )
+        case "opensearch":
+            from parley.aws.opensearch_store import OpenSearchStore
+
+            endpoint = _needed("COLLECTION_ENDPOINT", settings.collection_endpoint)
+            return OpenSearchStore(lambda: clients.collection(endpoint), _needed("VECTOR_INDEX", settings.vector_index))
+        case other:
+            raise SettingsError(f"VECTOR_STORE is `{other}`; it must be `faiss`, `s3vectors` or `opensearch`.")
+
+
+def _needed(variable: str, value: str) -> str:
+    if not value:
+        raise SettingsError(f"The environment variable {variable} is missing.")
+    return value

@@ -4,11 +4,12 @@ from functools import cache
 from typing import Annotated, Any
 
 import msgspec
+from aws_lambda_powertools.metrics import MetricUnit
 
 from parley.errors import KnowledgeUnavailable, ParleyError, StoreUnavailable, ValidationFailed
 from parley.functions.http import HttpApi, Request
-from parley.functions.knowledge_parts import KnowledgeSettings, embedder, knowledge_table, vector_index
-from parley.functions.telemetry import instrument, logger
+from parley.functions.knowledge_parts import KnowledgeSettings, dax_reads, embedder, knowledge_table, vector_index
+from parley.functions.telemetry import instrument, logger, metrics
 from parley.knowledge.passages import Passage
 from parley.knowledge.retrieval import MAX_TOP_K, Retrieval
 
@@ -16,6 +17,9 @@ api = HttpApi()
 
 EMBEDDING_ATTEMPTS = 3
 """A user waits: with 3 s a try, and the SDK's backoff between, the end comes before HTTP's own."""
+
+WARM_UP = {"warm_up": True}
+"""The event by which another function says that questions will come."""
 
 QUERY_LENGTH = 32_000
 """Characters of a query: as many as a chat message has."""
@@ -59,16 +63,31 @@ class QueryResponse(msgspec.Struct, frozen=True, kw_only=True):
     passages: tuple[PassageView, ...]
 
 
+class RetrievalSettings(KnowledgeSettings, frozen=True, kw_only=True):
+    """Settings of this function."""
+
+    dax_endpoint: str | None = None
+    """The cache in front of the knowledge table, `daxs://host`; without one its items come from DynamoDB."""
+
+
 @cache
 def retrieval() -> Retrieval:
     """This process's retrieval."""
-    settings = KnowledgeSettings.load()
+    settings = RetrievalSettings.load()
     return Retrieval(
         embedder=embedder(settings, attempts=EMBEDDING_ATTEMPTS),
         index=vector_index(settings),
-        records=knowledge_table(settings),
-        minimum_score=settings.minimum_score,
+        records=knowledge_table(
+            settings, cache=dax_reads(settings.dax_endpoint, on_fallback=_count_read_without_cache)
+        ),
+        minimum_score=settings.calibrated_minimum_score(),
     )
+
+
+def _count_read_without_cache(reason: Exception | None) -> None:
+    metrics.add_metric("DaxFallbacks", MetricUnit.Count, 1)
+    if reason is not None:
+        logger.warning("The cache does not answer; DynamoDB does", error=type(reason).__name__)
 
 
 @api.route(
@@ -97,6 +116,8 @@ def _answer(subject: str, asked: Query) -> QueryResponse:
 
 
 def _direct(event: Any, context: Any) -> Any:
+    if event == WARM_UP:
+        return _warm_up()
     try:
         asked = msgspec.convert(event, DirectQuery)
         # Lambda's own encoder takes plain values only.
@@ -105,6 +126,16 @@ def _direct(event: Any, context: Any) -> Any:
         return _error(ValidationFailed(f"{error}."), context)
     except ParleyError as error:
         return _error(error, context)
+
+
+def _warm_up() -> dict[str, bool]:
+    try:
+        retrieval().index.prepare()
+    except ParleyError as error:
+        # Nobody waits for it, and a repetition would come too late to help.
+        logger.info("Not warm yet", error_code=error.code)
+        return {"warm": False}
+    return {"warm": True}
 
 
 def _error(error: ParleyError, context: Any) -> Any:
@@ -117,6 +148,9 @@ _direct_handler = instrument(_direct)
 
 
 def handler(event: Any, context: Any) -> Any:
-    """The Lambda entry point: an HTTP API's event, or `{subject, query, top_k}` from a function that may invoke it."""
+    """The Lambda entry point: an HTTP API's event, or `{subject, query, top_k}` from a function that may invoke it.
+
+    `{"warm_up": true}` makes the vector store ready for a question that will come.
+    """
     is_http = isinstance(event, dict) and "requestContext" in event
     return (_http_handler if is_http else _direct_handler)(event, context)

@@ -12,7 +12,7 @@ import msgspec
 
 from parley.aws import clients
 from parley.aws.connection_posts import Connection
-from parley.aws.invocations import TurnFunction
+from parley.aws.invocations import RetrievalFunction, TurnFunction
 from parley.aws.sessions import ConnectionTable
 from parley.errors import BadRequest, NotFound, ParleyError
 from parley.functions.answering import check_message
@@ -48,6 +48,8 @@ class WebSocketSettings(Settings, frozen=True, kw_only=True):
     turn_function: str
     websocket_callback_url: str
     retention_days: int
+    retrieval_function: str | None = None
+    """Is told when a session starts; without documents there is none."""
 
 
 @cache
@@ -122,6 +124,7 @@ def _answer(caller: Connected, body: str, outbox: Outbox) -> None:
             if start.session_id not in {None, caller.session_id}:
                 raise NotFound("This connection belongs to another session.")
             outbox.send(SessionReady(session_id=caller.session_id))
+            _warm_up_retrieval()
         case Text() as text:
             check_message(text.message)
             order = TurnOrder(
@@ -137,6 +140,13 @@ def _answer(caller: Connected, body: str, outbox: Outbox) -> None:
             outbox.send(Pong())
         case SessionEnd():
             outbox.send(SessionEnded())
+
+
+def _warm_up_retrieval() -> None:
+    """A store that sleeps or must be loaded does so while the user still thinks about the first question."""
+    name = settings().retrieval_function
+    if name is not None and not RetrievalFunction(name, clients.lambda_).warm_up(timeout_seconds=INVOKE_SECONDS):
+        logger.warning("Retrieval could not be warmed up")
 
 
 def _decode(body: str) -> FromClient:

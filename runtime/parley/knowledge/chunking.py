@@ -49,7 +49,13 @@ def chunk_sections(sections: Iterable[Section]) -> Iterator[Chunk]:
         splitter = _MARKDOWN if section.markdown else _TEXT
         for window in _windows(section.text):
             for text in splitter.chunks(window):
-                yield Chunk(number=number, text=text, heading=section.heading, page=section.page)
+                yield Chunk(
+                    number=number,
+                    text=text,
+                    heading=section.heading,
+                    page=section.page,
+                    metadata=section.metadata,
+                )
                 number += 1
 
 

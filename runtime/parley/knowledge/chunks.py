@@ -1,7 +1,11 @@
 """Chunks, and how the vector index names them."""
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+type Metadata = dict[str, str | int | float | bool]
+"""A record's fields by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,10 +18,16 @@ class Chunk:
     heading: str = ""
     """The heading path to it ("The sandbox > Gateway"); empty where the document has no headings."""
     page: int | None = None
+    metadata: Metadata = field(default_factory=dict)
+    """The fields of the record it is, where its document is a list of records."""
 
     def embedded_text(self) -> str:
         """What its embedding is made from: the headings say what a paragraph full of "it" is about."""
         return f"{self.heading}\n{self.text}" if self.heading else self.text
+
+    def embedded_digest(self) -> str:
+        """What tells whether an embedding was made from this text: it differs whenever `embedded_text` does."""
+        return hashlib.sha256(self.embedded_text().encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +46,8 @@ class IndexedChunk:
 
     id: ChunkId
     vector: Sequence[float]
+    text: str = ""
+    """What its vector was made from, for stores that also search by words."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,24 @@ from parley.errors import PayloadTooLarge, ValidationFailed
 SHARED = "shared"
 """The owner of documents that everyone reads and curators write."""
 
-FORMATS = {".txt": "text/plain", ".md": "text/markdown", ".markdown": "text/markdown"}
+FORMATS = {
+    ".txt": "text/plain",
+    ".md": "text/markdown",
+    ".markdown": "text/markdown",
+    ".pdf": "application/pdf",
+    ".docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    ".html": "text/html",
+    ".htm": "text/html",
+    ".csv": "text/csv",
+    ".json": "application/json",
+}
 """File endings that ingestion reads, and the media type each is stored under."""
 
-MAX_DOCUMENT_BYTES = 25 * 1024 * 1024
-"""The largest upload: as plain text about 15,000 chunks, which one ingestion embeds in some three minutes."""
+BINARY_FORMATS = frozenset({".pdf", ".docx"})
+"""Those that are no text, and so come as a file only."""
+
+MAX_DOCUMENT_BYTES = 50 * 1024 * 1024
+"""The largest file: Bedrock's own knowledge bases take as much. How much text may be in it `reading` says."""
 
 MAX_INLINE_BYTES = 200 * 1024
 """The largest text taken in a request's body; more goes straight to the bucket."""
@@ -43,6 +56,14 @@ class DocumentState(StrEnum):
     FAILED = "failed"
 
 
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """How far the indexing of a version has come: its first `chunks` chunks are stored, embedded and indexed."""
+
+    version: str
+    chunks: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
     """A document's record. Times are ISO 8601 in UTC."""
@@ -58,6 +79,8 @@ class Document:
     """The version whose chunks may be retrieved; None while there is none."""
     claim: str | None = None
     """The version that a worker is indexing, or tried to last."""
+    checkpoint: Checkpoint | None = None
+    """Where the next worker may go on, when one stopped in the middle."""
     reason: str | None = None
     """Why it failed, in a sentence for its owner."""
     size: int = 0
@@ -116,6 +139,12 @@ def display_name(name: str) -> str:
     if extension(text) not in FORMATS:
         raise ValidationFailed(f"`name` ends in one of {', '.join(FORMATS)}; other formats are not supported.")
     return text
+
+
+def check_takes_text(name: str) -> None:
+    """Raises ValidationFailed when a document called `name` cannot be written as text in a request."""
+    if extension(name) in BINARY_FORMATS:
+        raise ValidationFailed(f"A {extension(name)} document is no text: send its `size` and upload the file.")
 
 
 def check_size(size: int, limit: int = MAX_DOCUMENT_BYTES) -> None:

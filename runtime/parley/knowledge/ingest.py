@@ -7,19 +7,23 @@ Two workers may meet on one document. A worker *claims* the version it is about 
 the document; only the holder of the last claim makes its version the retrieved one. A version is claimed before it is
 read, so the last claim is never of an older version than an earlier one. Stale chunks are those that were stored
 before the claim: chunks of a newer worker are never among them.
+
+A worker notes on the record how many chunks are done, batch by batch. The next one to claim the same version goes on
+from there: what is stored and indexed is not embedded again.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import batched
+from itertools import batched, islice
 
 from parley.knowledge.chunking import chunk_sections
 from parley.knowledge.chunks import Chunk, ChunkId, IndexedChunk
 from parley.knowledge.documents import MAX_DOCUMENT_BYTES, Document, Location, document_prefix, parse_key
-from parley.knowledge.errors import KnowledgeError, Superseded, UnreadableDocument
+from parley.knowledge.errors import KnowledgeError, Superseded
+from parley.knowledge.limits import MAX_PARTS, check_parts
 from parley.knowledge.ports import DocumentsStore, Embedder, KnowledgeStore, StoredFile, VectorIndex
-from parley.knowledge.reading import read_sections
+from parley.knowledge.reading import check_file_size, read_sections
 
 BATCH_CHUNKS = 500
 """Chunks embedded and indexed at once: bounds memory (their vectors take some 16 MB) and what a crash repeats."""
@@ -98,7 +102,7 @@ class Ingestion:
                 if isinstance(content, StoredFile):
                     file = content
                     continue
-                count = self._index_content(claimed, file.version, content)
+                count = self._index_content(claimed, file.version, _chunks(claimed, content))
                 self.records.finish(claimed, file.version, count)
             except Superseded:
                 own = self.records.chunk_ids(record.owner, record.document_id)
@@ -114,29 +118,35 @@ class Ingestion:
 
     def _read(self, record: Document, file: StoredFile) -> bytes | StoredFile:
         """The claimed file's content; or, where a newer file took its place since the claim, that one's description."""
-        if file.size > MAX_DOCUMENT_BYTES:
-            raise UnreadableDocument(f"The document is larger than {MAX_DOCUMENT_BYTES // 1024**2} MB.")
-        found = self.files.read(record.key)
+        check_file_size(file.size)
+        found = self.files.read(record.key, max_bytes=MAX_DOCUMENT_BYTES)
         if found is None:
             raise Superseded
         current, content = found
         return content if current.version == file.version else current
 
-    def _index_content(self, record: Document, version: str, content: bytes) -> int:
-        """Store, embed and index every chunk; returns how many there are."""
-        count = 0
-        for batch in _batches(chunk_sections(read_sections(record.key, content))):
-            vectors = self.embedder.embed([chunk.embedded_text() for chunk in batch])
+    def _index_content(self, record: Document, version: str, chunks: Sequence[Chunk]) -> int:
+        """Store, embed and index every chunk, except what a worker before this one did; returns how many there are."""
+        checkpoint = record.checkpoint
+        done = checkpoint.chunks if checkpoint is not None and checkpoint.version == version else 0
+        for batch in batched(chunks, BATCH_CHUNKS):
+            ids = [ChunkId(record.owner, record.document_id, version, chunk.number) for chunk in batch]
+            end = batch[-1].number + 1
+            if end <= done and self._are_stored(ids, batch):
+                continue
+            texts = [chunk.embedded_text() for chunk in batch]
+            vectors = self.embedder.embed(texts)
             # The text first: the index never knows a chunk that the table does not.
             self.records.put_chunks(record, version, batch)
-            self.index.add(
-                [
-                    IndexedChunk(ChunkId(record.owner, record.document_id, version, chunk.number), vector)
-                    for chunk, vector in zip(batch, vectors, strict=True)
-                ]
-            )
-            count += len(batch)
-        return count
+            self.index.add([IndexedChunk(*chunk) for chunk in zip(ids, vectors, texts, strict=True)])
+            if end < len(chunks):
+                self.records.checkpoint(record, version, end)
+        return len(chunks)
+
+    def _are_stored(self, ids: Sequence[ChunkId], batch: Sequence[Chunk]) -> bool:
+        """Are these the chunks that are stored? Another version of this program may have cut the text elsewhere."""
+        stored = self.records.chunks(ids)
+        return all(stored.get(id_) == chunk for id_, chunk in zip(ids, batch, strict=True))
 
     def _drop(self, ids: Sequence[ChunkId]) -> None:
         if ids:
@@ -144,8 +154,11 @@ class Ingestion:
             self.records.delete_chunks(ids)
 
 
-def _batches(chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, ...]]:
-    return batched(chunks, BATCH_CHUNKS)
+def _chunks(record: Document, content: bytes) -> list[Chunk]:
+    """The chunks of a file. Raises UnreadableDocument, also when there are too many."""
+    chunks = list(islice(chunk_sections(read_sections(record.key, content)), MAX_PARTS + 1))
+    check_parts(len(chunks))
+    return chunks
 
 
 def _other_versions(ids: Sequence[ChunkId], version: str) -> list[ChunkId]:

@@ -11,6 +11,7 @@ from parley.knowledge.documents import (
     SHARED,
     Document,
     check_size,
+    check_takes_text,
     display_name,
     document_key,
     document_prefix,
@@ -69,6 +70,7 @@ class Library:
     def add_text(self, reader: Reader, name: str, text: str, *, shared: bool) -> Document:
         """A new document from its text. Raises Forbidden, ValidationFailed or PayloadTooLarge."""
         content = _content(text)
+        check_takes_text(name)
         record = self._new(reader, name, len(content), shared=shared)
         self.files.write(record.key, content, _media_type(record))
         return record
@@ -85,6 +87,7 @@ class Library:
         Without a name it keeps its own. Raises as `add_text`, and NotFound.
         """
         content = _content(text)
+        check_takes_text(self.get(reader, document_id).name if name is None else name)
         record = self._replace(reader, document_id, name, len(content), keep_version=False)
         self.files.write(record.key, content, _media_type(record))
         return record

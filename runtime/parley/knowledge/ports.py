@@ -30,8 +30,12 @@ class VectorIndex(Protocol):
     def remove(self, ids: Sequence[ChunkId]) -> None:
         """Remove chunks; unknown ids are ignored. Raises StoreUnavailable."""
 
-    def search(self, vector: Sequence[float], *, owners: Sequence[str], limit: int) -> list[Hit]:
-        """The nearest chunks of these owners, best first, each id once. Raises StoreUnavailable."""
+    def search(self, vector: Sequence[float], *, owners: Sequence[str], limit: int, text: str = "") -> list[Hit]:
+        """The best chunks of these owners, best first, each id once. Raises StoreUnavailable.
+
+        With the question's `text` beside its vector a store that can also ranks by the words they share, and fuses
+        both rankings: the order is then not the order of the scores. Without it the nearest come first.
+        """
 
 
 class KnowledgeStore(Protocol):
@@ -62,7 +66,17 @@ class KnowledgeStore(Protocol):
         """Mark a record as deleted; its chunks are not retrieved from now on. None if it is gone already."""
 
     def claim(self, document: Document, version: str, size: int) -> Document | None:
-        """Begin to index `version`: its chunks and every older one's are hidden until `finish`. None if it is gone."""
+        """Begin to index `version`: its chunks and every older one's are hidden until `finish`.
+
+        None if the document is gone, or that version is retrieved already. Keeps the checkpoint of `version`, and no
+        other version's.
+        """
+
+    def checkpoint(self, document: Document, version: str, chunks: int) -> None:
+        """Note that the first `chunks` chunks of `version` are done.
+
+        Raises Superseded when another claim came between.
+        """
 
     def finish(self, document: Document, version: str, chunk_count: int) -> None:
         """Make `version` the one that is retrieved. Raises Superseded when another claim came between."""
@@ -81,6 +95,16 @@ class KnowledgeStore(Protocol):
 
     def delete_chunks(self, ids: Sequence[ChunkId]) -> None:
         """Delete the text of chunks."""
+
+
+class ChunkEmbeddings(Protocol):
+    """Knows which stored chunks say something else than their embeddings were made from. Raises StoreUnavailable."""
+
+    def stale_chunks(self, ids: Sequence[ChunkId]) -> dict[ChunkId, Chunk]:
+        """The chunks among these whose text is not the one that was embedded, as they stand now."""
+
+    def mark_embedded(self, id_: ChunkId, chunk: Chunk) -> None:
+        """Record that a chunk's embedding is made from this text; does nothing if it says something else by now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +132,8 @@ class DocumentsStore(Protocol):
     def describe(self, key: str) -> StoredFile | None:
         """The current file under `key`, if there is one."""
 
-    def read(self, key: str) -> tuple[StoredFile, bytes] | None:
-        """The current file under `key` with its content, if there is one."""
+    def read(self, key: str, *, max_bytes: int) -> tuple[StoredFile, bytes] | None:
+        """The current file under `key` with its content, if there is one; without it when that is above `max_bytes`."""
 
     def write(self, key: str, content: bytes, media_type: str) -> None:
         """Put a file under `key`."""

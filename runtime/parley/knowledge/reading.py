@@ -1,42 +1,39 @@
 """From a file's bytes to its text, section by section."""
 
-import codecs
-from collections.abc import Iterable
-
 from parley.knowledge.documents import MAX_DOCUMENT_BYTES, extension
 from parley.knowledge.errors import UnreadableDocument
-from parley.knowledge.sections import Section, markdown_sections
+from parley.knowledge.limits import bounded
+from parley.knowledge.readers import text
+from parley.knowledge.readers.isolation import READERS, read_isolated
+from parley.knowledge.readers.sniffing import check_content
+from parley.knowledge.sections import Section
 
-_UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
+def read_sections(name: str, content: bytes) -> list[Section]:
+    """The sections of a document that hold text, in order; `name` tells its format.
 
-def read_sections(name: str, content: bytes) -> Iterable[Section]:
-    """The sections of a document, in order; `name` tells its format.
-
-    Raises UnreadableDocument when the file is not what its name says, is too large, or holds no text.
+    Raises UnreadableDocument when the file is not what its name says, cannot be read, is too large, or holds no text.
     """
-    if len(content) > MAX_DOCUMENT_BYTES:
-        raise UnreadableDocument(f"The document is larger than {MAX_DOCUMENT_BYTES // 1024**2} MB.")
-    match extension(name):
+    if not content:
+        raise UnreadableDocument("The document is empty.")
+    check_file_size(len(content))
+    ending = extension(name)
+    check_content(ending, content)
+    match ending:
         case ".md" | ".markdown":
-            sections = markdown_sections(_decode(content))
+            sections = list(bounded(text.read_markdown(content)))
         case ".txt":
-            sections = [Section(text=_decode(content))]
-        case other:
-            raise UnreadableDocument(f"Files ending in {other or 'nothing'} are not supported.")
-    filled = [section for section in sections if section.text.strip()]
-    if not filled:
+            sections = list(bounded(text.read(content)))
+        case _ if ending in READERS:
+            sections = read_isolated(ending, content)
+        case _:
+            raise UnreadableDocument(f"Files ending in {ending or 'nothing'} are not supported.")
+    if not sections:
         raise UnreadableDocument("The document holds no text.")
-    return filled
+    return sections
 
 
-def _decode(content: bytes) -> str:
-    """Text with `\\n` for every line break. UTF-8 unless a byte order mark says UTF-16."""
-    encoding = "utf-16" if content.startswith(_UTF_16_MARKS) else "utf-8-sig"
-    try:
-        text = content.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise UnreadableDocument("The document is not text in UTF-8; save it as UTF-8 and upload it again.") from error
-    if "\0" in text:
-        raise UnreadableDocument("The document is not a text file, although its name says so.")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+def check_file_size(size: int) -> None:
+    """Raises UnreadableDocument for a file that is too large, so that nobody need read it."""
+    if size > MAX_DOCUMENT_BYTES:
+        raise UnreadableDocument(f"The document is larger than {MAX_DOCUMENT_BYTES // 1024**2} MB.")

@@ -1,13 +1,15 @@
 """Retrieval: a question to the passages that may answer it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from parley.knowledge.chunks import Hit
-from parley.knowledge.documents import readable_by
+from parley.knowledge.chunks import Chunk, ChunkId, Hit
+from parley.knowledge.documents import Document, readable_by
+from parley.knowledge.duplicates import are_near_duplicates, shingles
 from parley.knowledge.passages import Passage
-from parley.knowledge.ports import Embedder, KnowledgeStore, VectorIndex
+from parley.knowledge.ports import Embedder, VectorIndex
 
 MAX_TOP_K = 20
 """The most passages of one retrieval."""
@@ -15,54 +17,91 @@ MAX_TOP_K = 20
 QUERY_BYTES = 8_000
 """Bytes of a question that are embedded: no tokenizer that works on bytes makes more tokens of it than Titan takes."""
 
+DUPLICATE_SIMILARITY = 0.9
+"""Passages of one owner that share more of their shingles than this are one."""
+
 _OVERFETCH = 4
 _MAX_HITS = 2_000
 
 
+class Records(Protocol):
+    """What retrieval reads of the knowledge base; see KnowledgeStore."""
+
+    def documents(self, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Document]:
+        """See KnowledgeStore."""
+
+    def chunks(self, ids: Sequence[ChunkId]) -> dict[ChunkId, Chunk]:
+        """See KnowledgeStore."""
+
+
 @dataclass(frozen=True, slots=True)
 class Retrieval:
-    """Finds passages by meaning, among what a subject may read."""
+    """Finds passages by meaning and by words, among what a subject may read."""
 
     embedder: Embedder
     index: VectorIndex
-    records: KnowledgeStore
+    records: Records
     minimum_score: float
-    """A hit below this cosine similarity is no answer. It depends on the embedder."""
+    """When no passage's score reaches this, there is no answer. It depends on the store and the embedder."""
     _background: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(max_workers=1))
 
     def passages(self, subject: str, query: str, *, top_k: int) -> list[Passage]:
         """At most `top_k` passages, best first, of the subject's own and the shared documents.
 
-        Hits of chunks that are not in their document's current version are dropped, whatever the index returns.
+        Hits of chunks that are not in their document's current version are dropped, whatever the index returns, and
+        so are passages that all but repeat a better one of the same owner.
         Raises KnowledgeUnavailable or StoreUnavailable.
         """
         ready = self._background.submit(self.index.prepare)
-        [vector] = self.embedder.embed([_beginning(query, QUERY_BYTES)])
+        asked = _beginning(query, QUERY_BYTES)
+        [vector] = self.embedder.embed([asked])
         ready.result()
-        return self._texts(self._current_hits(vector, readable_by(subject), top_k))
-
-    def _current_hits(self, vector: Sequence[float], owners: Sequence[str], top_k: int) -> list[tuple[Hit, str]]:
-        """The best hits that still stand, each with its document's name.
-
-        Asks the index for more when dropped hits leave too few, so that one document being replaced, with all its
-        chunks hidden, does not hide the others.
-        """
+        owners = readable_by(subject)
         limit = top_k * _OVERFETCH
         while True:
-            hits = self.index.search(vector, owners=owners, limit=limit)
-            near = [hit for hit in hits if hit.score >= self.minimum_score and hit.id.owner in owners]
-            records = self.records.documents({(hit.id.owner, hit.id.document_id) for hit in near})
-            current = [
-                (hit, record.name)
-                for hit in near
-                if (record := records.get((hit.id.owner, hit.id.document_id))) is not None
-                and not record.deleted
-                and record.version == hit.id.version
-            ]
-            exhausted = len(hits) < limit or len(near) < len(hits) or limit >= _MAX_HITS
-            if len(current) >= top_k or exhausted:
-                return current[:top_k]
+            # More hits are asked for when dropped ones leave too few, so that one document being replaced, with all
+            # its chunks hidden, or one that is there many times, does not hide the others.
+            hits = self.index.search(vector, owners=owners, limit=limit, text=asked)
+            # What has nothing in common with the question is no passage, in whatever company.
+            near = [hit for hit in hits if hit.score > 0 and hit.id.owner in owners]
+            current = self._current(near)
+            found, folded = self._distinct(current, top_k)
+            dropped_any = folded or len(current) < len(near)
+            if len(found) == top_k or not dropped_any or len(hits) < limit or limit >= _MAX_HITS:
+                # Words may put a good passage first whose vector is far off: the best score decides for all.
+                return found if any(passage.score >= self.minimum_score for passage in found) else []
             limit = min(limit * _OVERFETCH, _MAX_HITS)
+
+    def _current(self, hits: Sequence[Hit]) -> list[tuple[Hit, str]]:
+        """The hits that still stand, each with its document's name."""
+        records = self.records.documents({(hit.id.owner, hit.id.document_id) for hit in hits})
+        return [
+            (hit, record.name)
+            for hit in hits
+            if (record := records.get((hit.id.owner, hit.id.document_id))) is not None
+            and not record.deleted
+            and record.version == hit.id.version
+        ]
+
+    def _distinct(self, hits: Sequence[tuple[Hit, str]], top_k: int) -> tuple[list[Passage], bool]:
+        """The first `top_k` passages that say something new, and whether any was left out.
+
+        One that an owner's better passage all but repeats is left out.
+        """
+        found: list[tuple[Passage, frozenset[str]]] = []
+        start = 0
+        while start < len(hits) and len(found) < top_k:
+            # No text is read that is not needed: duplicates are rare.
+            batch = hits[start : start + top_k - len(found)]
+            start += len(batch)
+            for passage in self._texts(batch):
+                said = shingles(passage.text)
+                if not any(
+                    passage.owner == better.owner and are_near_duplicates(said, other, above=DUPLICATE_SIMILARITY)
+                    for better, other in found
+                ):
+                    found.append((passage, said))
+        return [passage for passage, _ in found], len(found) < start
 
     def _texts(self, hits: Sequence[tuple[Hit, str]]) -> list[Passage]:
         chunks = self.records.chunks([hit.id for hit, _ in hits])

@@ -1,7 +1,9 @@
 """Sections: the parts of a document under one heading."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from parley.knowledge.chunks import Metadata
 
 HEADING_SEPARATOR = " > "
 """Stands between the titles of a heading path."""
@@ -20,6 +22,8 @@ class Section:
     page: int | None = None
     markdown: bool = False
     """Is `text` Markdown? It is then split between its blocks before it is split between sentences."""
+    metadata: Metadata = field(default_factory=dict)
+    """A record's fields, where the document is a list of records."""
 
 
 _ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$")
@@ -30,11 +34,13 @@ _NOT_A_TITLE = re.compile(r" {4}|\t| {0,3}(?:[-*+>|]|\d{1,9}[.)])")
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
 
 
-class _Outline:
-    """The titles above the current line, and the sections found so far."""
+class Outline:
+    """Collects a document's lines under its headings: the titles above the current line, and the sections so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, markdown: bool = False) -> None:
         self.sections: list[Section] = []
+        self._markdown = markdown
+        self._page: int | None = None
         self._titles: list[tuple[int, str]] = []
         self._lines: list[str] = []
         self._is_told = True  # Does some section's path or text hold the innermost title?
@@ -48,7 +54,15 @@ class _Outline:
         self._is_told = not title
 
     def line(self, text: str) -> None:
-        self._lines.append(text)
+        """A line of text under the innermost heading; an empty one ends a paragraph."""
+        if text or self._markdown or (self._lines and self._lines[-1]):
+            self._lines.append(text)
+
+    def turn_page(self, number: int) -> None:
+        """What follows stands on page `number`. A section ends with its page."""
+        if any(line.strip() for line in self._lines):
+            self.close()
+        self._page = number
 
     def take_back_paragraph(self) -> list[str]:
         """Remove and return the lines since the last blank one: an underline just made them a title."""
@@ -61,6 +75,8 @@ class _Outline:
     def close(self, next_level: int = 0) -> None:
         """End the section. A title with no text under it becomes text, unless a later path will hold it."""
         text = "\n".join(self._lines)
+        if not self._markdown:
+            text = text.rstrip()
         self._lines = []
         titles = [title for _, title in self._titles if title]
         if not text.strip():
@@ -68,7 +84,8 @@ class _Outline:
                 return
             text = titles.pop()
         self._is_told = True
-        self.sections.append(Section(text=text, heading=HEADING_SEPARATOR.join(titles), markdown=True))
+        heading = HEADING_SEPARATOR.join(titles)
+        self.sections.append(Section(text=text, heading=heading, page=self._page, markdown=self._markdown))
 
 
 def markdown_sections(text: str) -> list[Section]:
@@ -77,7 +94,7 @@ def markdown_sections(text: str) -> list[Section]:
     Headings as CommonMark has them (`#` and underlined), except that lines in fenced code and front matter are none.
     Every word of the document stands in some section's text or heading path.
     """
-    outline = _Outline()
+    outline = Outline(markdown=True)
     lines = text.split("\n")
     start = _front_matter_end(lines)
     for line in lines[:start]:
@@ -108,7 +125,7 @@ def markdown_sections(text: str) -> list[Section]:
     return outline.sections
 
 
-def _underlined(outline: _Outline, line: str, *, level: int) -> None:
+def _underlined(outline: Outline, line: str, *, level: int) -> None:
     """The paragraph above an underline is a title, if it could be one; else the line is a rule or text."""
     paragraph = outline.take_back_paragraph()
     title = " ".join(part.strip() for part in paragraph)

@@ -1,0 +1,58 @@
+"""`scripts/bench knowledge`: retrieval quality beside BM25, chunking beside LangChain's, FAISS beside its limits."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import bm25s
+from parley.knowledge.calibration import calibration
+
+from benchmarks import knowledge_chunking, knowledge_faiss
+from benchmarks.knowledge_local import SandboxEmbedder
+from benchmarks.knowledge_quality import Collection, evaluate, ranking_quality
+from benchmarks.knowledge_squad import DataSet, load_all
+from benchmarks.report import Measurement, measurement
+
+PARTS = ("quality", "chunking", "faiss")
+
+
+def measure(*, data: Path, parts: Sequence[str], rounds: int) -> dict[str, Measurement]:
+    """The parts that were asked for. Raises SystemExit with one sentence when the data sets cannot be read."""
+    measured: dict[str, Measurement] = {}
+    if "quality" in parts:
+        measured |= _quality(data)
+    if "chunking" in parts:
+        measured |= knowledge_chunking.measure(rounds=rounds)
+    if "faiss" in parts:
+        measured |= knowledge_faiss.measure()
+    return measured
+
+
+def _quality(path: Path) -> dict[str, Measurement]:
+    try:
+        data_sets = load_all(path)
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
+    score = calibration("faiss", "amazon.titan-embed-text-v2:0").minimum_score
+    measured = {}
+    for data in data_sets:
+        with tempfile.TemporaryDirectory() as folder:
+            found = evaluate(Collection(data, SandboxEmbedder(), Path(folder)), "hybrid", minimum_score=score)
+        measured[f"recall@5 {data.name}"] = measurement(
+            found.recall_at_5, "", baseline=_bm25_recall(data), note="baseline: bm25s, at its defaults"
+        )
+    return measured
+
+
+def _bm25_recall(data: DataSet) -> float:
+    """Recall@5 of bm25s over whole paragraphs."""
+    index = bm25s.BM25()
+    texts = [paragraph.text for paragraph in data.paragraphs]
+    index.index(bm25s.tokenize(texts, stopwords=None, show_progress=False), show_progress=False)
+    asked = bm25s.tokenize([q.text for q in data.questions], stopwords=None, show_progress=False)
+    found, _ = index.retrieve(asked, k=min(5, len(texts)), show_progress=False)
+    ranks: list[float] = [
+        1 + row.tolist().index(question.paragraph) if question.paragraph in row.tolist() else float("inf")
+        for row, question in zip(found, data.questions, strict=True)
+    ]
+    return ranking_quality(ranks)[1]

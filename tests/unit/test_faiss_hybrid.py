@@ -1,0 +1,171 @@
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import msgspec
+import numpy as np
+import pytest
+from moto import mock_aws
+from parley.aws.faiss_lexical import Postings
+from parley.aws.faiss_manifest import TIER_SEGMENTS
+from parley.aws.faiss_segment import GROUPED_FROM_ROWS, Run, Segment, SegmentFile, encode_chunks
+from parley.aws.faiss_store import FaissStore
+from parley.knowledge.chunks import ChunkId, IndexedChunk
+from parley.knowledge.lexical import terms
+
+BUCKET, PREFIX = "documents-bucket", "indexes/faiss/"
+DIMENSIONS = 32
+GENERATOR = np.random.default_rng(11)
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    with mock_aws():
+        client = boto3.client("s3", region_name="us-east-1")
+        client.create_bucket(Bucket=BUCKET)
+        yield client
+
+
+def unit(count: int) -> np.ndarray:
+    rows = GENERATOR.standard_normal((count, DIMENSIONS))
+    found: np.ndarray = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return found
+
+
+def chunk(name: str, text: str, *, owner: str = "shared", number: int = 0) -> IndexedChunk:
+    return IndexedChunk(ChunkId(owner, name, "v1", number), unit(1)[0].tolist(), text)
+
+
+def ask(index: FaissStore, text: str, *, owners: tuple[str, ...] = ("shared",), limit: int = 3) -> list[str]:
+    index.prepare()
+    return [hit.id.document_id for hit in index.search(unit(1)[0].tolist(), owners=owners, limit=limit, text=text)]
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "other"),
+    [
+        ("Which valves leak?", "The leaking valve was replaced.", "The pump was replaced."),
+        ("¿Quién construyó la muralla?", "La construyeron los romanos.", "La pintaron los niños."),
+        ("Bảo tàng ở đâu?", "Bảo tàng nằm cạnh sông.", "Bao tải nằm cạnh đường."),
+        ("図書館はどこですか", "図書館は駅の前にあります。", "病院は山の上にあります。"),
+        ("ห้องสมุดอยู่ที่ไหน", "ห้องสมุดตั้งอยู่หน้าสถานี", "โรงพยาบาลบนภูเขา"),
+        ("पुस्तकालय कहाँ है", "पुस्तकालय स्टेशन के सामने", "अस्पताल पहाड़ पर"),
+    ],
+    ids=["English", "Spanish", "Vietnamese", "Japanese", "Thai", "Hindi"],
+)
+def test_words_find_a_chunk_that_its_vector_does_not(s3: Any, question: str, answer: str, other: str) -> None:
+    index = FaissStore(s3, BUCKET, PREFIX, vector_weight=0)
+    index.add([chunk(f"other-{n}", other) for n in range(5)] + [chunk("answer", answer)])
+    assert ask(index, question)[0] == "answer"
+
+
+def test_a_hybrid_hit_carries_its_cosine_similarity(s3: Any) -> None:
+    index = FaissStore(s3, BUCKET, PREFIX)
+    chunks = [chunk(f"d{n}", "bees" if n == 7 else "wasps") for n in range(40)]
+    index.add(chunks)
+    index.prepare()
+    query = unit(1)[0]
+    hits = index.search(query.tolist(), owners=["shared"], limit=5, text="bees")
+    assert hits[0].id == chunks[7].id
+    for hit in hits:
+        [exact] = [float(np.dot(query, c.vector)) for c in chunks if c.id == hit.id]
+        assert hit.score == pytest.approx(exact, abs=3e-3)
+
+
+def test_vectors_and_words_both_count(s3: Any) -> None:
+    query = unit(1)[0]
+    near = IndexedChunk(ChunkId("shared", "near", "v1", 0), query.tolist(), "nothing in common")
+    worded = IndexedChunk(ChunkId("shared", "worded", "v1", 0), (-query).tolist(), "bees hum")
+    both = IndexedChunk(ChunkId("shared", "both", "v1", 0), (query * 0.9).tolist(), "bees sting")
+    for weight, first in ((1.0, "near"), (0.0, "worded"), (0.5, "both")):
+        index = FaissStore(s3, BUCKET, f"{PREFIX}{weight}/", vector_weight=weight)
+        index.add([near, worded, both])
+        index.prepare()
+        found = index.search(query.tolist(), owners=["shared"], limit=3, text="bees hum")
+        assert found[0].id.document_id == first
+        assert len(found) == 3
+
+
+def test_words_never_reach_another_owners_or_removed_chunks(s3: Any) -> None:
+    index = FaissStore(s3, BUCKET, PREFIX)
+    mine, theirs, gone = chunk("mine", "wasps", owner="user-a"), chunk("b", "bees", owner="user-b"), chunk("c", "bees")
+    index.add([mine, theirs, gone])
+    index.remove([gone.id])
+    assert ask(index, "bees", owners=("user-a", "shared")) == ["mine"]
+
+
+def test_a_merge_keeps_the_words_of_live_chunks_and_forgets_the_others(s3: Any) -> None:
+    index = FaissStore(s3, BUCKET, PREFIX, vector_weight=0)
+    gone = chunk("gone", "alpha bees")
+    index.add([gone, chunk("first", "alpha wasps")])
+    index.remove([gone.id])
+    for number in range(TIER_SEGMENTS - 1):
+        index.add([chunk(f"d{number}", f"common word{number}"), chunk(f"e{number}", "common")])
+    reader = FaissStore(s3, BUCKET, PREFIX, vector_weight=0)
+    reader.prepare()
+    [segment] = reader._view.segments.values()
+    assert segment.postings.rows_with(terms("alpha")[0]) == 1
+    assert segment.postings.rows_with(terms("common")[0]) == 2 * (TIER_SEGMENTS - 1)
+    assert ask(reader, "word3")[0] == "d3"
+    assert ask(reader, "alpha")[0] == "first"
+
+
+def test_postings_come_back_as_they_were_stored() -> None:
+    texts = ["a b b", "", "b c", "c " * 300]
+    postings = Postings.decode(Postings.of_texts(texts).encode(), len(texts))
+    weights = dict.fromkeys(terms("a b c"), 1.0)
+    expected = Postings.of_texts(texts).scores(weights, 2.0)
+    assert postings.scores(weights, 2.0).tolist() == expected.tolist()
+    assert [postings.rows_with(term) for term in terms("a b c d")] == [1, 2, 2, 0]
+    assert expected[1] == 0
+
+
+@pytest.mark.parametrize("change", ["truncated", "rows", "lengths", "other"])
+def test_damaged_postings_are_refused(change: str) -> None:
+    content = Postings.of_texts(["a b", "b c"]).encode()
+    if change == "truncated":
+        content = content[:-3]
+    elif change == "other":
+        content = b"\x93\x01\x02\x03"
+    with pytest.raises(ValueError, match="damaged"):
+        Postings.decode(content, {"rows": 1, "lengths": 3}.get(change, 2))
+
+
+def test_a_segment_of_the_first_format_is_still_read() -> None:
+    matrix = unit(4).astype("<f2")
+    content = msgspec.msgpack.encode(
+        SegmentFile(1, DIMENSIONS, (Run("shared", "d", "v1", 0, 4),), vectors=matrix.tobytes())
+    )
+    segment = Segment(content, 1)
+    every = np.ones(4, dtype=bool)
+    [(score, row)] = segment.search(matrix[2].astype(np.float32), every, 1)
+    assert row == 2
+    assert score == pytest.approx(1.0, abs=3e-3)
+
+
+def test_a_large_segment_finds_almost_what_an_exact_search_finds_and_all_of_a_small_owner() -> None:
+    count = 2 * GROUPED_FROM_ROWS
+    centres = unit(64)
+    rows = centres[np.arange(count) % 64] + 0.8 * unit(count)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    chunks = [
+        IndexedChunk(ChunkId("few" if n < 30 else "many", f"d{n:05d}", "v1", 0), row)
+        for n, row in enumerate(rows.tolist())
+    ]
+    segment = Segment(encode_chunks(chunks), 1)
+    queries = rows[:20] + 0.3 * unit(20)
+    order = sorted(range(count), key=lambda n: (chunks[n].id.owner, chunks[n].id.document_id))
+    many = segment.allowed(["many"], None)
+    few = segment.allowed(["few"], None)
+    assert many is not None
+    assert few is not None
+    hits = 0
+    for query in queries.astype(np.float32):
+        exact = np.argsort(-(rows[30:] @ query))[:10] + 30
+        found = {order[row] for _, row in segment.search(query, many, 10)}
+        hits += len(found & set(exact.tolist()))
+        assert len(segment.search(query, few, 30)) == 30
+    assert hits >= 0.95 * 200
