@@ -5,6 +5,7 @@ import json
 import uuid
 
 import httpx
+import pytest
 import websockets
 
 from tests.sandbox.people import Person, Sandbox
@@ -13,6 +14,7 @@ SESSIONS = 100
 SECONDS = 120
 
 
+@pytest.mark.alone
 def test_a_hundred_sessions_each_get_their_own_answer(sandbox: Sandbox) -> None:
     """Each asks in its own words, as one of ten users; an answer of another session would carry other words."""
     people = [sandbox.new_user() for _ in range(10)]

@@ -107,6 +107,7 @@ def test_a_key_belongs_to_one_request(user: Person) -> None:
     assert (refused.status_code, refused.json()["error"]["code"]) == (422, "validation_failed")
 
 
+@pytest.mark.alone
 def test_a_function_killed_in_a_turn_leaves_one_turn_after_the_retry(sandbox: Sandbox, user: Person) -> None:
     question, key = unique(QUESTION), str(uuid.uuid4())
     sandbox.fault(containing=question, operation="Converse", delay=8.0, times=1)
