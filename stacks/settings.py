@@ -41,7 +41,7 @@ _RETENTION = {
 
 # What the runtime calls: parley/aws, and the libraries that it hands its clients to. The sandbox's tests run these very
 # packages, so that an operation missing here fails there.
-_AWS_OPERATIONS = {
+_AWS_OPERATIONS: dict[str, tuple[str, ...]] = {
     "apigatewaymanagementapi": ("PostToConnection",),
     "bedrock-runtime": ("Converse", "ConverseStream", "InvokeModel"),
     "dynamodb": (
@@ -68,7 +68,7 @@ _AWS_OPERATIONS = {
         "PutObject",
     ),
 }
-_KNOWLEDGE_OPERATIONS = {"s3vectors": ("DeleteVectors", "PutVectors", "QueryVectors")}
+_KNOWLEDGE_OPERATIONS: dict[str, tuple[str, ...]] = {"s3vectors": ("DeleteVectors", "PutVectors", "QueryVectors")}
 
 
 def log_retention(configuration: Configuration) -> logs.RetentionDays:

@@ -81,9 +81,8 @@ def test_passages_are_found_without_a_conversation(user: Person) -> None:
     passages = user.http.post("/rag/query", json={"query": QUESTION, "top_k": 3}).raise_for_status().json()["passages"]
 
     assert 1 <= len(passages) <= 3
-    assert any("60" in passage["text"] for passage in passages)
-    scores = [passage["score"] for passage in passages]
-    assert scores == sorted(scores, reverse=True)
+    assert "60" in passages[0]["text"]
+    assert all(0 < passage["score"] <= 1 for passage in passages)
 
 
 def test_health_is_open_and_says_what_it_checked(sandbox: Sandbox) -> None:
