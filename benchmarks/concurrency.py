@@ -64,6 +64,8 @@ async def one_session(addresses: dict[str, Any], http: httpx.AsyncClient, outcom
                     outcome.seconds.append(time.perf_counter() - started)
                     return
             outcome.failures["connection closed"] += 1
+    except httpx.HTTPStatusError as error:
+        outcome.failures[f"HTTP {error.response.status_code} for a ticket"] += 1
     except TimeoutError:
         outcome.failures["no answer in time"] += 1
     except (OSError, httpx.HTTPError, websockets.WebSocketException) as error:
