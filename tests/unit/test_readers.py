@@ -128,7 +128,6 @@ def test_a_bookmark_whose_line_is_not_found_begins_its_page() -> None:
     assert {section.heading for section in pdf.read(content)} <= {"Chapter", "Kapitel"}
 
 
-@pytest.mark.skipif(not CHROMIUM.exists(), reason="Chromium is not installed")
 def test_a_pdf_that_chromium_prints_is_read() -> None:
     """With object streams, subsets of embedded fonts, and scripts beyond Latin."""
     page = "<h1>Ong</h1><p>Ong ngủ vào mùa đông.</p><p style='break-before:page'>Second page, across lines.</p>"
