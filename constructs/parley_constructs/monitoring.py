@@ -123,6 +123,7 @@ class Monitoring(Construct):
             iam.PolicyStatement(
                 principals=[principal],
                 actions=["kms:Decrypt", "kms:GenerateDataKey*"],
+                # In the policy of a key, this is the key itself.
                 resources=["*"],
                 conditions=conditions,
             )

@@ -74,6 +74,7 @@ def _admit_indexing(key: kms.IKey) -> None:
         iam.PolicyStatement(
             principals=[iam.ServicePrincipal("indexing.s3vectors.amazonaws.com")],
             actions=["kms:Decrypt"],
+            # In the policy of a key, this is the key itself.
             resources=["*"],
             conditions={
                 "StringEquals": {"aws:SourceAccount": stack.account},
