@@ -21,6 +21,7 @@ from parley.aws.faiss_segment import Run, Segment, encode_chunks, encode_rows, l
 from parley.aws.faiss_view import VECTOR_WEIGHT, View
 from parley.errors import StoreUnavailable
 from parley.knowledge.chunks import ChunkId, Hit, IndexedChunk
+from parley.knowledge.filters import NO_FILTER, Filter
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -80,7 +81,15 @@ class FaissStore:
                 for entry in manifest.segments:
                     self._merge(manifest, [entry])
 
-    def search(self, vector: Sequence[float], *, owners: Sequence[str], limit: int, text: str = "") -> list[Hit]:
+    def search(
+        self,
+        vector: Sequence[float],
+        *,
+        owners: Sequence[str],
+        limit: int,
+        text: str = "",
+        where: Filter = NO_FILTER,
+    ) -> list[Hit]:
         """See VectorIndex. Scores are cosine similarities."""
         return self._view.search(
             np.asarray(vector, dtype=np.float32), owners, limit, text=text, vector_weight=self._vector_weight

@@ -4,7 +4,9 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-type Metadata = dict[str, str | int | float | bool]
+type FieldValue = str | int | float | bool
+
+type Metadata = dict[str, FieldValue]
 """A record's fields by name."""
 
 
@@ -48,6 +50,8 @@ class IndexedChunk:
     vector: Sequence[float]
     text: str = ""
     """What its vector was made from, for stores that also search by words."""
+    metadata: Metadata = field(default_factory=dict)
+    """The fields it can be filtered by: `filterable` has cut them to what every store can hold."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from parley.knowledge.chunking import chunk_sections
 from parley.knowledge.chunks import Chunk, ChunkId, IndexedChunk
 from parley.knowledge.documents import MAX_DOCUMENT_BYTES, Document, Location, document_prefix, parse_key
 from parley.knowledge.errors import KnowledgeError, Superseded
+from parley.knowledge.filters import filterable
 from parley.knowledge.limits import MAX_PARTS, check_parts
 from parley.knowledge.ports import DocumentsStore, Embedder, KnowledgeStore, StoredFile, VectorIndex
 from parley.knowledge.reading import check_file_size, read_sections
@@ -138,7 +139,8 @@ class Ingestion:
             vectors = self.embedder.embed(texts)
             # The text first: the index never knows a chunk that the table does not.
             self.records.put_chunks(record, version, batch)
-            self.index.add([IndexedChunk(*chunk) for chunk in zip(ids, vectors, texts, strict=True)])
+            fields = [filterable(chunk.metadata) for chunk in batch]
+            self.index.add([IndexedChunk(*chunk) for chunk in zip(ids, vectors, texts, fields, strict=True)])
             if end < len(chunks):
                 self.records.checkpoint(record, version, end)
         return len(chunks)

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from parley.knowledge.chunks import Chunk, ChunkId, Hit, IndexedChunk
 from parley.knowledge.documents import Document
+from parley.knowledge.filters import NO_FILTER, Filter
 
 
 class Embedder(Protocol):
@@ -30,8 +31,16 @@ class VectorIndex(Protocol):
     def remove(self, ids: Sequence[ChunkId]) -> None:
         """Remove chunks; unknown ids are ignored. Raises StoreUnavailable."""
 
-    def search(self, vector: Sequence[float], *, owners: Sequence[str], limit: int, text: str = "") -> list[Hit]:
-        """The best chunks of these owners, best first, each id once. Raises StoreUnavailable.
+    def search(
+        self,
+        vector: Sequence[float],
+        *,
+        owners: Sequence[str],
+        limit: int,
+        text: str = "",
+        where: Filter = NO_FILTER,
+    ) -> list[Hit]:
+        """The best chunks of these owners that pass the filter, best first, each id once. Raises StoreUnavailable.
 
         With the question's `text` beside its vector a store that can also ranks by the words they share, and fuses
         both rankings: the order is then not the order of the scores. Without it the nearest come first.
