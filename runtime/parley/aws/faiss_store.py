@@ -6,10 +6,11 @@ Each process holds the segments in memory and loads only what the manifest newly
 import threading
 import uuid
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from botocore.exceptions import ClientError
@@ -29,34 +30,114 @@ if TYPE_CHECKING:
 _LOAD_WORKERS = 8
 _LOAD_ATTEMPTS = 5
 
+type DocumentVersion = tuple[str, str, str]
+"""Owner, document id and version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """What an index holds, as seen once."""
+
+    generation: int
+    """The manifest's: later removals are those it had not seen."""
+    damaged: tuple[str, ...]
+    """Ids of the segments that are missing or cannot be read."""
+    chunks: Mapping[DocumentVersion, Set[int]]
+    """The numbers of the chunks in the others, by the document's version that they belong to."""
+
 
 class FaissStore:
-    """The VectorIndex protocol over objects under `prefix` (which ends in `/`)."""
+    """The VectorIndex protocol over objects under `prefix` (which ends in `/`).
 
-    def __init__(self, client: "S3Client", bucket: str, prefix: str, *, vector_weight: float = VECTOR_WEIGHT) -> None:
-        """`vector_weight` is how much the vectors count beside the words, from 0 to 1; see `View.search`."""
+    An index with missing or damaged segments serves what the others hold, until `replace_damaged` mends it.
+    """
+
+    def __init__(
+        self,
+        client: "S3Client",
+        bucket: str,
+        prefix: str,
+        *,
+        vector_weight: float = VECTOR_WEIGHT,
+        on_damage: Callable[[Sequence[str]], None] | None = None,
+    ) -> None:
+        """`vector_weight` is how much the vectors count beside the words, from 0 to 1; see `View.search`.
+
+        `on_damage` is called once with the ids of each segment that `prepare` found missing or damaged; it must not
+        raise.
+        """
         self._client = client
         self._bucket = bucket
         self._prefix = prefix
         self._manifest = ManifestFile(client, bucket, f"{prefix}manifest.json")
         self._vector_weight = vector_weight
+        self._on_damage = on_damage
         self._lock = threading.Lock()
         self._view = View(None, {}, {})
+        self._damaged: frozenset[str] = frozenset()
+        self._reported: frozenset[str] = frozenset()
 
     def prepare(self) -> None:
         """See VectorIndex: load the segments that the manifest newly names; one conditional read while none are."""
         with self._lock:
-            for _ in range(_LOAD_ATTEMPTS):
-                manifest = self._manifest.read()
-                if manifest is self._view.manifest:
-                    return
-                known = {entry.id: self._view.segments.get(entry.id) for entry in manifest.segments}
-                loaded = self._load([entry for entry in manifest.segments if known[entry.id] is None])
-                if loaded is None:
-                    continue  # A merge took a segment away since the manifest was read.
-                segments = {id_: segment for id_, segment in {**known, **loaded}.items() if segment is not None}
-                self._view = View(manifest, segments, live_rows(segments, manifest.removals))
+            self._refresh()
+            found = sorted(self._damaged - self._reported)
+            self._reported = self._damaged
+        if found and self._on_damage is not None:
+            self._on_damage(found)
+
+    def covered(self) -> Coverage:
+        """What the index holds now, and which of its segments are damaged. Raises StoreUnavailable."""
+        self.prepare()
+        view = self._view
+        chunks: dict[DocumentVersion, set[int]] = defaultdict(set)
+        for id_, segment in view.segments.items():
+            live = view.live.get(id_)
+            for row in range(segment.rows) if live is None else np.flatnonzero(live).tolist():
+                chunk = segment.chunk_id(row)
+                chunks[chunk.owner, chunk.document_id, chunk.version].add(chunk.number)
+        manifest = view.manifest or Manifest()
+        damaged = tuple(entry.id for entry in manifest.segments if entry.id in self._damaged)
+        return Coverage(manifest.generation, damaged, chunks)
+
+    def replace_damaged(self, seen: Coverage, batches: Iterable[Sequence[IndexedChunk]]) -> bool:
+        """Put segments with these chunks, one for each batch, in the place of those that `seen` calls damaged.
+
+        One edit of the manifest does it. Removals and additions after `seen` count as if the damaged segments had been
+        whole. False, with nothing changed, when another writer replaced them first. Raises StoreUnavailable, and
+        ValueError for vectors of other dimensions.
+        """
+        gone = set(seen.damaged)
+        written = []
+        for batch in batches:
+            if batch:
+                self._manifest.read().check(len(batch[0].vector))
+                id_ = self._write(encode_chunks(batch), len(batch)).id
+                written.append(SegmentEntry(id_, len(batch), seen.generation))
+        with self._lock:
+            after = self._manifest.edit(lambda current: current.with_replaced(gone, written))
+        current = {entry.id for entry in after.segments}
+        replaced = not gone & current and all(entry.id in current for entry in written)
+        for id_ in gone if replaced else {entry.id for entry in written}:
+            self._delete(id_)
+        return replaced
+
+    def _refresh(self) -> None:
+        missing: frozenset[str] = frozenset()
+        for _ in range(_LOAD_ATTEMPTS):
+            manifest = self._manifest.read()
+            if manifest is self._view.manifest:
                 return
+            known = {entry.id: self._view.segments.get(entry.id) for entry in manifest.segments}
+            wanted = [e for e in manifest.segments if known[e.id] is None and e.id not in self._damaged]
+            loaded, gone, damaged = self._load(wanted)
+            if gone - missing:
+                missing |= gone
+                continue  # A merge took a segment away since the manifest was read, or else it is missing next time.
+            self._damaged |= gone | damaged
+            segments = {id_: segment for id_, segment in {**known, **loaded}.items() if segment is not None}
+            self._view = View(manifest, segments, live_rows(segments, manifest.removals))
+            return
         raise StoreUnavailable
 
     def add(self, chunks: Sequence[IndexedChunk]) -> None:
@@ -69,7 +150,7 @@ class FaissStore:
             manifest = self._manifest.edit(lambda current: current.with_segment(entry, dimensions))
             # The chunks are in; a merge that fails for now is due again with a later one.
             with suppress(StoreUnavailable):
-                self._merge(manifest, manifest.mergeable())
+                self._merge(manifest, manifest.mergeable(without=self._damaged))
 
     def remove(self, ids: Sequence[ChunkId]) -> None:
         """See VectorIndex. The chunks of a version are removed together: naming one names all."""
@@ -99,8 +180,9 @@ class FaissStore:
         """Put one segment with the live rows of `inputs` in their place. Gives way to a merge that came first."""
         if not inputs:
             return
-        loaded = self._load(inputs)
-        if loaded is None:
+        loaded, gone, damaged = self._load(inputs)
+        self._damaged |= damaged
+        if gone or damaged:
             return
         live = live_rows(loaded, manifest.removals)
         runs: list[Run] = []
@@ -123,19 +205,26 @@ class FaissStore:
             if entry is not None and entry.id not in current:
                 self._delete(entry.id)
 
-    def _load(self, entries: Sequence[SegmentEntry]) -> dict[str, Segment] | None:
-        """These segments; None when one is gone."""
+    def _load(self, entries: Sequence[SegmentEntry]) -> tuple[dict[str, Segment], frozenset[str], frozenset[str]]:
+        """These segments; the ids of those that are gone, and of those that are damaged."""
         with store_errors(), ThreadPoolExecutor(max_workers=_LOAD_WORKERS) as pool:
-            try:
-                return dict(pool.map(self._load_one, entries))
-            except ClientError as error:
-                if error_code(error) in ("404", "NoSuchKey"):
-                    return None
-                raise
+            found = dict(zip((entry.id for entry in entries), pool.map(self._load_one, entries), strict=True))
+        return (
+            {id_: segment for id_, segment in found.items() if isinstance(segment, Segment)},
+            frozenset(id_ for id_, segment in found.items() if segment == "gone"),
+            frozenset(id_ for id_, segment in found.items() if segment == "damaged"),
+        )
 
-    def _load_one(self, entry: SegmentEntry) -> tuple[str, Segment]:
-        response = self._client.get_object(Bucket=self._bucket, Key=self._key(entry.id))
-        return entry.id, Segment(response["Body"].read(), entry.generation)
+    def _load_one(self, entry: SegmentEntry) -> Segment | Literal["gone", "damaged"]:
+        try:
+            response = self._client.get_object(Bucket=self._bucket, Key=self._key(entry.id))
+            return Segment(response["Body"].read(), entry.generation)
+        except ClientError as error:
+            if error_code(error) in ("404", "NoSuchKey"):
+                return "gone"
+            raise
+        except ValueError:
+            return "damaged"
 
     def _write(self, content: bytes, rows: int) -> SegmentEntry:
         entry = SegmentEntry(uuid.uuid4().hex, rows)
