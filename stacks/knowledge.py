@@ -49,7 +49,11 @@ class KnowledgeStack(EnvironmentStack):
         )
         if data.cache is not None:
             data.cache.grant_read(self.knowledge_base.retrieval_function)
-        CfnOutput(self, "RetrievalFunctionName", value=self.knowledge_base.retrieval_function.function_name)
+        for name, function in {
+            "Ingestion": self.knowledge_base.ingestion_function,
+            "Retrieval": self.knowledge_base.retrieval_function,
+        }.items():
+            CfnOutput(self, f"{name}FunctionName", value=function.function_name)
 
 
 def vector_store(configuration: Configuration) -> VectorStore:
