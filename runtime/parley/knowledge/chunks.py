@@ -60,3 +60,6 @@ class Hit:
 
     id: ChunkId
     score: float
+    coverage: float = 0.0
+    """How much of the question's words it has, in [0, 1]: its BM25 score as a share of the highest that any text could
+    have. The words that the index does not know count most. 0 where the store cannot tell."""
