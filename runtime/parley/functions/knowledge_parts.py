@@ -1,12 +1,13 @@
 """What retrieval and ingestion are made of, from their settings."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from parley.aws import clients
 from parley.aws.documents_bucket import DocumentsBucket
 from parley.aws.embeddings import TitanEmbeddings
 from parley.aws.knowledge_table import ItemCache, KnowledgeTable
-from parley.knowledge.calibration import calibration
+from parley.knowledge.calibration import Calibration, calibration
 from parley.knowledge.ports import VectorIndex
 from parley.settings import Settings, SettingsError
 
@@ -31,13 +32,15 @@ class KnowledgeSettings(Settings, frozen=True, kw_only=True):
     """The name of the index in that collection."""
 
     minimum_score: float | None = None
-    """When no passage's score reaches this, there is no answer; unset, as calibrated for the store and the model."""
+    """Overrides what is calibrated for the store and the model, like the next one."""
 
-    def calibrated_minimum_score(self) -> float:
-        """The minimum score that counts."""
-        if self.minimum_score is not None:
-            return self.minimum_score
-        return calibration(self.vector_store, self.embedding_model).minimum_score
+    minimum_coverage: float | None = None
+
+    def calibration(self) -> Calibration:
+        """From when on passages may hold an answer."""
+        found = calibration(self.vector_store, self.embedding_model)
+        overrides = {"minimum_score": self.minimum_score, "minimum_coverage": self.minimum_coverage}
+        return replace(found, **{name: value for name, value in overrides.items() if value is not None})
 
 
 def knowledge_table(settings: KnowledgeSettings, *, cache: ItemCache | None = None) -> KnowledgeTable:

@@ -80,7 +80,8 @@ def retrieval() -> Retrieval:
         records=knowledge_table(
             settings, cache=dax_reads(settings.dax_endpoint, on_fallback=_count_read_without_cache)
         ),
-        minimum_score=settings.calibrated_minimum_score(),
+        minimum_score=settings.calibration().minimum_score,
+        minimum_coverage=settings.calibration().minimum_coverage,
     )
 
 

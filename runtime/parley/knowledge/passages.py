@@ -21,6 +21,8 @@ class Passage:
     """Cosine similarity of the question and the chunk, at most 1; higher is closer."""
     owner: str
     """`shared`, or `user-<subject>`."""
+    coverage: float = 0.0
+    """How much of the question's words it has; see Hit."""
     heading: str = ""
     """The heading path to the chunk ("The sandbox > Gateway"); empty where the document has no headings."""
     page: int | None = None

@@ -42,7 +42,9 @@ class Retrieval:
     index: VectorIndex
     records: Records
     minimum_score: float
-    """When no passage's score reaches this, there is no answer. It depends on the store and the embedder."""
+    """A passage whose score reaches this may hold the answer. It depends on the store and the embedder."""
+    minimum_coverage: float = 1.0
+    """And so may one that has this much of the question's words; without any such passage there is no answer."""
     _background: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(max_workers=1))
 
     def passages(self, subject: str, query: str, *, top_k: int) -> list[Passage]:
@@ -68,9 +70,11 @@ class Retrieval:
             found, folded = self._distinct(current, top_k)
             dropped_any = folded or len(current) < len(near)
             if len(found) == top_k or not dropped_any or len(hits) < limit or limit >= _MAX_HITS:
-                # Words may put a good passage first whose vector is far off: the best score decides for all.
-                return found if any(passage.score >= self.minimum_score for passage in found) else []
+                return found if any(map(self._may_answer, found)) else []
             limit = min(limit * _OVERFETCH, _MAX_HITS)
+
+    def _may_answer(self, passage: Passage) -> bool:
+        return passage.score >= self.minimum_score or passage.coverage >= self.minimum_coverage
 
     def _current(self, hits: Sequence[Hit]) -> list[tuple[Hit, str]]:
         """The hits that still stand, each with its document's name."""
@@ -111,6 +115,7 @@ class Retrieval:
                 document=name,
                 text=chunk.text,
                 score=hit.score,
+                coverage=hit.coverage,
                 owner=hit.id.owner,
                 heading=chunk.heading,
                 page=chunk.page,
