@@ -195,6 +195,26 @@ def test_a_question_that_nothing_comes_near_gets_no_passages(cloud: Cloud) -> No
     assert cloud.ask("zymurgy quokka xylophone") == []
 
 
+def test_an_id_of_the_callers_choice_makes_one_document_however_often_it_is_sent(cloud: Cloud) -> None:
+    request = {"name": "bees.txt", "text": "Bees sleep in winter.", "document_id": "019a_bees-1"}
+
+    first, second = (cloud.http("POST", "/knowledge/documents", request) for _ in range(2))
+
+    assert (first[0], first[1]["document_id"]) == (201, "019a_bees-1")
+    assert (second[0], second[1]["error"]["code"]) == (409, "conflict")
+    assert cloud.http("POST", "/knowledge/documents", {**request, "shared": True}, subject=CURATOR)[0] == 201
+    assert len(cloud.http("GET", "/knowledge/documents", subject=BOB)[1]["documents"]) == 1
+    cloud.http("DELETE", "/knowledge/documents/019a_bees-1")
+    status, body = cloud.http("POST", "/knowledge/documents", {**request, "name": "bees.txt", "text": None, "size": 3})
+    assert (status, body["error"]["code"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize("id_", ["", "a/b", "a b", "é", "x" * 65, "a\n"])
+def test_an_id_that_could_not_be_part_of_a_key_is_refused(cloud: Cloud, id_: str) -> None:
+    status, body = cloud.http("POST", "/knowledge/documents", {"name": "a.txt", "text": "A.", "document_id": id_})
+    assert (status, body["error"]["code"]) == (422, "validation_failed")
+
+
 def test_nobody_finds_or_sees_anothers_documents(cloud: Cloud) -> None:
     id_ = cloud.add("secret.txt", "Ada keeps bees.")
     cloud.settle()
