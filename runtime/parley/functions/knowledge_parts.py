@@ -39,8 +39,11 @@ class KnowledgeSettings(Settings, frozen=True, kw_only=True):
     def calibration(self) -> Calibration:
         """From when on passages may hold an answer."""
         found = calibration(self.vector_store, self.embedding_model)
-        overrides = {"minimum_score": self.minimum_score, "minimum_coverage": self.minimum_coverage}
-        return replace(found, **{name: value for name, value in overrides.items() if value is not None})
+        if self.minimum_score is not None:
+            found = replace(found, minimum_score=self.minimum_score)
+        if self.minimum_coverage is not None:
+            found = replace(found, minimum_coverage=self.minimum_coverage)
+        return found
 
 
 def knowledge_table(settings: KnowledgeSettings, *, cache: ItemCache | None = None) -> KnowledgeTable:
