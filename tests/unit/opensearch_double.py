@@ -17,7 +17,7 @@ from botocore.credentials import Credentials
 from tests.unit.http_double import Asked
 
 INDEX = "passages"
-FIELDS = {"owner", "document_id", "version", "chunk", "text", "vector"}
+FIELDS = {"owner", "document_id", "version", "chunk", "fields", "text", "vector"}
 """The fields of the index's mapping; a template test holds the construct to the same."""
 CREDENTIALS = Credentials("AKIDEXAMPLE", "secret", "token")
 
@@ -103,7 +103,8 @@ def score(query: Any, id_: str, document: dict[str, Any]) -> float | None:
             return 0.0 if document[name] == value else None
         case "terms":
             [(name, values)] = body.items()
-            return 0.0 if document[name] in values else None
+            held = document[name] if isinstance(document[name], list) else [document[name]]
+            return None if set(values).isdisjoint(held) else 0.0
         case "ids":
             return 0.0 if id_ in body["values"] else None
         case "match":

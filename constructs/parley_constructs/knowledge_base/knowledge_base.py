@@ -222,6 +222,8 @@ class KnowledgeBase(Construct):
     def _allow_retrieval(self) -> None:
         props = self._props
         props.knowledge_table.grant_read_data(self.retrieval_function)
+        # For the links to documents that it signs: whoever opens one has the rights of its signer, no others.
+        grant_objects(props.documents_bucket, self.retrieval_function, prefix=DOCUMENTS_PREFIX, read=True)
         BedrockModels(self).grant_invoke(self.retrieval_function, [props.embedding_model])
 
     def _follow_changes(self, environment: dict[str, str], store: BoundStore) -> PythonFunction | None:

@@ -190,6 +190,8 @@ class _BoundOpenSearch(BoundStore):
                     "document_id": field(type="keyword"),
                     "version": field(type="keyword"),
                     "chunk": field(type="integer"),
+                    # Every field of a record as one term with its name and value, so that the mapping never grows.
+                    "fields": field(type="keyword"),
                 }
             ),
         )

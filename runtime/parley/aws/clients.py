@@ -31,8 +31,13 @@ _making = threading.Lock()
 """Clients are thread-safe; the session that makes them is not."""
 
 
-def make_client(service: str, *, read_timeout: float, attempts: int, **options: Any) -> Any:
-    """A client of `service` whose calls end: connect and read timeouts in seconds, and bounded attempts."""
+def make_client(
+    service: str, *, read_timeout: float, attempts: int, settings: dict[str, Any] | None = None, **options: Any
+) -> Any:
+    """A client of `service` whose calls end: connect and read timeouts in seconds, and bounded attempts.
+
+    `settings` are further ones of botocore's Config.
+    """
     # boto3 is imported here because it is the slowest import of all, and tests of callers can do without it.
     import boto3
 
@@ -40,6 +45,7 @@ def make_client(service: str, *, read_timeout: float, attempts: int, **options: 
         connect_timeout=CONNECT_SECONDS,
         read_timeout=read_timeout,
         retries={"mode": "standard", "total_max_attempts": attempts},
+        **(settings or {}),
     )
     factory: Any = boto3.client
     with _making:
@@ -63,7 +69,10 @@ def kms() -> "KMSClient":
 @cache
 def s3() -> "S3Client":
     """The S3 client; its read timeout is for the next bytes to come, not for a whole file."""
-    client: S3Client = make_client("s3", read_timeout=STORE_READ_SECONDS, attempts=STORE_ATTEMPTS)
+    # What a KMS key encrypts is read and written with signatures of version 4 only, where the SDK presigns with version
+    # 2; and its presigned addresses name the bucket's region only when the style is given.
+    settings = {"signature_version": "s3v4", "s3": {"addressing_style": "virtual"}}
+    client: S3Client = make_client("s3", read_timeout=STORE_READ_SECONDS, attempts=STORE_ATTEMPTS, settings=settings)
     return client
 
 

@@ -27,6 +27,8 @@ class Passage:
     """The heading path to the chunk ("The sandbox > Gateway"); empty where the document has no headings."""
     page: int | None = None
     """The page it begins on, counted from 1, in formats that have pages."""
+    source_url: str | None = None
+    """Opens its document there for a few minutes. A citation has none: it is stored, and a link must not be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from typing import Protocol
 from parley.knowledge.chunks import Chunk, ChunkId, Hit, IndexedChunk
 from parley.knowledge.documents import Document
 from parley.knowledge.filters import NO_FILTER, Filter
+from parley.knowledge.sources import FileLinks
 
 
 class Embedder(Protocol):
@@ -135,7 +136,7 @@ class Upload:
     """Seconds."""
 
 
-class DocumentsStore(Protocol):
+class DocumentsStore(FileLinks, Protocol):
     """Keeps documents' files. Every method raises StoreUnavailable."""
 
     def describe(self, key: str) -> StoredFile | None:
