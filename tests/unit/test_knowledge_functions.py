@@ -178,6 +178,7 @@ def test_a_document_is_added_indexed_found_and_cited(cloud: Cloud) -> None:
     assert (document["state"], document["chunk_count"], document["shared"]) == ("ready", 1, False)
     [passage] = cloud.ask("When does the gateway close idle connections?")
     assert passage["score"] > 0.3
+    assert f"/documents/user-{ADA}/{id_}/Sandbox.md?" in passage.pop("source_url")
     assert {**passage, "score": 0} == {
         "document_id": id_,
         "document": "Sandbox.md",

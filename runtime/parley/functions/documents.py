@@ -121,6 +121,15 @@ class WrittenDocument(DocumentView, frozen=True, kw_only=True):
     upload: UploadView | None = None
 
 
+class DocumentDetail(DocumentView, frozen=True, kw_only=True):
+    """A document with `source_url`, which opens its file for 15 minutes; null while the file may still be to come.
+
+    A PDF opens at a page with `#page=3` after it.
+    """
+
+    source_url: str | None
+
+
 class DocumentList(msgspec.Struct, frozen=True, kw_only=True):
     """The caller's own documents, newest first, then the shared ones. `cursor` asks for the next page."""
 
@@ -184,13 +193,14 @@ def add_document(request: Request[NewDocument]) -> WrittenDocument:
 @api.route(
     "GET",
     "/knowledge/documents/{id}",
-    summary="See what became of a document",
-    response=DocumentView,
+    summary="See what became of a document, and open its file",
+    response=DocumentDetail,
     errors=("not_found", "store_unavailable"),
 )
-def read_document(request: Request[None]) -> DocumentView:
+def read_document(request: Request[None]) -> DocumentDetail:
     """One record."""
-    return DocumentView.of(library().get(_reader(request), request.path["id"]))
+    document = library().get(_reader(request), request.path["id"])
+    return msgspec.convert({**_fields(document), "source_url": library().source_url(document)}, DocumentDetail)
 
 
 @api.route(

@@ -10,6 +10,7 @@ from parley.knowledge.documents import (
     MAX_INLINE_BYTES,
     SHARED,
     Document,
+    DocumentState,
     check_size,
     check_takes_text,
     display_name,
@@ -23,6 +24,7 @@ from parley.knowledge.documents import (
 )
 from parley.knowledge.errors import DocumentExists
 from parley.knowledge.ports import DocumentsStore, KnowledgeStore, Upload
+from parley.knowledge.sources import source_url
 
 UPLOAD_GRACE_SECONDS = 24 * 3600
 """How long a record waits for its file; an upload form is valid for far less."""
@@ -67,6 +69,10 @@ class Library:
         if record.deleted:
             raise NotFound(_NO_SUCH_DOCUMENT)
         return record
+
+    def source_url(self, document: Document) -> str | None:
+        """A link to a document that the caller was given by `get`; None while its file may still be to come."""
+        return None if document.state is DocumentState.PENDING else source_url(self.files, document)
 
     def add_text(
         self, reader: Reader, name: str, text: str, *, shared: bool, document_id: str | None = None
