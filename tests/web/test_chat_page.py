@@ -132,10 +132,10 @@ def test_an_answer_streams_in_and_shows_its_sources(page: Page, web: Any) -> Non
 
     answer = finished_answer(page)
     expect(answer.locator(".text")).to_contain_text("60 seconds")
-    source = answer.locator(".citations summary").first
+    source = answer.locator(".citations a.source").first
     expect(source.locator(".document")).to_have_text(re.compile(r"\.md$"))
     expect(source.locator(".heading")).not_to_be_empty()
-    source.click()
+    answer.locator(".citations summary").first.click()
     expect(answer.locator("blockquote").first).to_be_visible()
     expect(answer.locator(".model")).not_to_be_empty()
     expect(answer.locator(".cost")).to_contain_text("tokens in")
