@@ -113,7 +113,8 @@ class Retrieval:
 
     def _texts(self, hits: Sequence[tuple[Hit, Document]]) -> list[Passage]:
         chunks = self.records.chunks([hit.id for hit, _ in hits])
-        urls = {document.key: source_url(self.links, document) for _, document in hits} if self.links else {}
+        documents = {document.key: document for _, document in hits} if self.links else {}
+        urls = {key: source_url(self.links, document) for key, document in documents.items()} if self.links else {}
         return [
             Passage(
                 document_id=hit.id.document_id,
