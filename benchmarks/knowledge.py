@@ -7,13 +7,19 @@ from pathlib import Path
 import bm25s
 from parley.knowledge.calibration import calibration
 
-from benchmarks import knowledge_chunking, knowledge_faiss
+from benchmarks import knowledge_chunking, knowledge_faiss, knowledge_query
+from benchmarks.knowledge_evaluate import TITAN
+from benchmarks.knowledge_held_out import evidence, held_out_recall
 from benchmarks.knowledge_local import SandboxEmbedder
-from benchmarks.knowledge_quality import Collection, evaluate, ranking_quality
+from benchmarks.knowledge_quality import Evidence, Library, evaluate, ranking_quality, refused_share
 from benchmarks.knowledge_squad import DataSet, load_all
+from benchmarks.knowledge_stores import local_index
 from benchmarks.report import Measurement, measurement
 
-PARTS = ("quality", "chunking", "faiss")
+PARTS = ("quality", "chunking", "faiss", "query")
+
+MAY_REFUSE = 0.02
+"""The most questions with an answer that may be refused."""
 
 
 def measure(*, data: Path, parts: Sequence[str], rounds: int) -> dict[str, Measurement]:
@@ -25,6 +31,8 @@ def measure(*, data: Path, parts: Sequence[str], rounds: int) -> dict[str, Measu
         measured |= knowledge_chunking.measure(rounds=rounds)
     if "faiss" in parts:
         measured |= knowledge_faiss.measure()
+    if "query" in parts:
+        measured |= knowledge_query.measure()
     return measured
 
 
