@@ -1,3 +1,4 @@
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -5,10 +6,12 @@ import boto3
 import msgspec
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from moto import mock_aws
-from parley.aws.faiss_lexical import Postings
+from parley.aws.faiss_lexical import SPARSE_ROWS, Postings, PostingsFile
 from parley.aws.faiss_manifest import TIER_SEGMENTS
-from parley.aws.faiss_segment import GROUPED_FROM_ROWS, Run, Segment, SegmentFile, encode_chunks
+from parley.aws.faiss_segment import GROUPED_FROM_ROWS, Segment, encode_chunks
 from parley.aws.faiss_store import FaissStore
 from parley.knowledge.chunks import ChunkId, IndexedChunk
 from parley.knowledge.lexical import terms
@@ -115,35 +118,37 @@ def test_a_merge_keeps_the_words_of_live_chunks_and_forgets_the_others(s3: Any) 
 
 def test_postings_come_back_as_they_were_stored() -> None:
     texts = ["a b b", "", "b c", "c " * 300]
-    postings = Postings.decode(Postings.of_texts(texts).encode(), len(texts))
+    stored = Postings.of_texts(texts)
+    postings = Postings.decode(stored.encode(), len(texts))
     weights = dict.fromkeys(terms("a b c"), 1.0)
-    expected = Postings.of_texts(texts).scores(weights, 2.0)
-    assert postings.scores(weights, 2.0).tolist() == expected.tolist()
+    every = np.arange(len(texts))
+    assert postings.scores(weights, 2.0, every).tolist() == stored.scores(weights, 2.0, every).tolist()
     assert [postings.rows_with(term) for term in terms("a b c d")] == [1, 2, 2, 0]
-    assert expected[1] == 0
+    assert postings.scores(weights, 2.0, every)[1] == 0
 
 
-@pytest.mark.parametrize("change", ["truncated", "rows", "lengths", "other"])
-def test_damaged_postings_are_refused(change: str) -> None:
-    content = Postings.of_texts(["a b", "b c"]).encode()
-    if change == "truncated":
-        content = content[:-3]
-    elif change == "other":
-        content = b"\x93\x01\x02\x03"
-    with pytest.raises(ValueError, match="damaged"):
-        Postings.decode(content, {"rows": 1, "lengths": 3}.get(change, 2))
+@pytest.mark.parametrize("rows", [1, 3])
+def test_postings_of_other_rows_are_refused(rows: int) -> None:
+    file = msgspec.msgpack.decode(msgspec.msgpack.encode(Postings.of_texts(["a b", "b c"]).encode()), type=PostingsFile)
+    with pytest.raises(ValueError, match="do not match"):
+        Postings.decode(file, rows)
 
 
-def test_a_segment_of_the_first_format_is_still_read() -> None:
-    matrix = unit(4).astype("<f2")
-    content = msgspec.msgpack.encode(
-        SegmentFile(1, DIMENSIONS, (Run("shared", "d", "v1", 0, 4),), vectors=matrix.tobytes())
-    )
-    segment = Segment(content, 1)
-    every = np.ones(4, dtype=bool)
-    [(score, row)] = segment.search(matrix[2].astype(np.float32), every, 1)
-    assert row == 2
-    assert score == pytest.approx(1.0, abs=3e-3)
+@given(st.data())
+def test_the_best_by_words_are_those_of_a_score_for_every_row(data: st.DataObject) -> None:
+    count = data.draw(st.sampled_from([40, 4 * SPARSE_ROWS]))
+    random = np.random.default_rng(data.draw(st.integers(0, 1_000)))
+    words = np.minimum(random.zipf(1.3, size=(count, 12)), 500)
+    postings = Postings.of_texts(" ".join(f"w{word}" for word in row) for row in words.tolist())
+    question = {terms(f"w{word}")[0] for word in data.draw(st.lists(st.integers(1, 60), min_size=1, max_size=8))}
+    weights = {term: math.log(1 + (count + 0.5) / (postings.rows_with(term) + 0.5)) for term in question}
+    allowed = random.random(count) < data.draw(st.sampled_from([0.05, 0.7, 1.0]))
+    limit = data.draw(st.integers(1, 20))
+    rows, scores = postings.best(weights, 12.0, allowed, limit)
+    exact = postings.scores(weights, 12.0, np.arange(count)) * allowed
+    assert sorted(scores.tolist()) == pytest.approx(sorted(exact[exact > 0].tolist())[-limit:], rel=1e-4)
+    assert scores.tolist() == pytest.approx(exact[rows].tolist(), rel=1e-4)
+    assert len(set(rows.tolist())) == len(rows)
 
 
 def test_a_large_segment_finds_almost_what_an_exact_search_finds_and_all_of_a_small_owner() -> None:
@@ -155,17 +160,16 @@ def test_a_large_segment_finds_almost_what_an_exact_search_finds_and_all_of_a_sm
         IndexedChunk(ChunkId("few" if n < 30 else "many", f"d{n:05d}", "v1", 0), row)
         for n, row in enumerate(rows.tolist())
     ]
-    segment = Segment(encode_chunks(chunks), 1)
+    segment = Segment(encode_chunks(chunks)[0], 1)
     queries = rows[:20] + 0.3 * unit(20)
-    order = sorted(range(count), key=lambda n: (chunks[n].id.owner, chunks[n].id.document_id))
-    many = segment.allowed(["many"], None)
-    few = segment.allowed(["few"], None)
+    many = segment.rows.allowed(["many"], {}, None)
+    few = segment.rows.allowed(["few"], {}, None)
     assert many is not None
     assert few is not None
     hits = 0
     for query in queries.astype(np.float32):
         exact = np.argsort(-(rows[30:] @ query))[:10] + 30
-        found = {order[row] for _, row in segment.search(query, many, 10)}
+        found = {int(segment.rows.chunk_id(row).document_id[1:]) for _, row in segment.search(query, many, 10)}
         hits += len(found & set(exact.tolist()))
         assert len(segment.search(query, few, 30)) == 30
     assert hits >= 0.95 * 200

@@ -19,7 +19,7 @@ from parley.errors import StoreUnavailable
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-FORMAT = 1
+FORMAT = 2
 TIER_SEGMENTS = 8
 """Segments of one size class that are merged into one: a query visits few, and a row is rewritten a few times ever."""
 
@@ -85,6 +85,10 @@ class Manifest(msgspec.Struct, frozen=True):
         kept = [r for r in self.removals if (r.owner, r.document_id, r.version) not in named]
         new = [msgspec.structs.replace(removal, generation=generation) for removal in removals]
         return msgspec.structs.replace(self, generation=generation, removals=(*kept, *new))
+
+    def emptied(self) -> "Manifest":
+        """Without anything, and free for vectors of any dimensions; an empty one stays as it is."""
+        return Manifest(generation=self.generation + 1) if self.segments or self.removals else self
 
     def with_merged(self, inputs: Sequence[SegmentEntry], output: SegmentEntry | None) -> "Manifest":
         """With `output` (None: nothing was left) in place of `inputs`; unchanged if one of these is gone already."""

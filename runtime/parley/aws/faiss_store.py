@@ -16,9 +16,9 @@ import numpy as np
 from botocore.exceptions import ClientError
 
 from parley.aws.failures import error_code, store_errors
-from parley.aws.faiss_lexical import Postings
 from parley.aws.faiss_manifest import MAX_REMOVALS, Manifest, ManifestFile, Removal, SegmentEntry
-from parley.aws.faiss_segment import Run, Segment, encode_chunks, encode_rows, live_runs
+from parley.aws.faiss_rows import Mask, live_rows
+from parley.aws.faiss_segment import Segment, encode_chunks, merge
 from parley.aws.faiss_view import VECTOR_WEIGHT, View
 from parley.errors import StoreUnavailable
 from parley.knowledge.chunks import ChunkId, Hit, IndexedChunk
@@ -92,10 +92,8 @@ class FaissStore:
         view = self._view
         chunks: dict[DocumentVersion, set[int]] = defaultdict(set)
         for id_, segment in view.segments.items():
-            live = view.live.get(id_)
-            for row in range(segment.rows) if live is None else np.flatnonzero(live).tolist():
-                chunk = segment.chunk_id(row)
-                chunks[chunk.owner, chunk.document_id, chunk.version].add(chunk.number)
+            for version, numbers in segment.rows.chunks_by_document(view.live.get(id_)).items():
+                chunks[version] |= numbers
         manifest = view.manifest or Manifest()
         damaged = tuple(entry.id for entry in manifest.segments if entry.id in self._damaged)
         return Coverage(manifest.generation, damaged, chunks)
@@ -112,8 +110,8 @@ class FaissStore:
         for batch in batches:
             if batch:
                 self._manifest.read().check(len(batch[0].vector))
-                id_ = self._write(encode_chunks(batch), len(batch)).id
-                written.append(SegmentEntry(id_, len(batch), seen.generation))
+                entry = self._write(*encode_chunks(batch))
+                written.append(SegmentEntry(entry.id, entry.rows, seen.generation))
         with self._lock:
             after = self._manifest.edit(lambda current: current.with_replaced(gone, written))
         current = {entry.id for entry in after.segments}
@@ -136,7 +134,7 @@ class FaissStore:
                 continue  # A merge took a segment away since the manifest was read, or else it is missing next time.
             self._damaged |= gone | damaged
             segments = {id_: segment for id_, segment in {**known, **loaded}.items() if segment is not None}
-            self._view = View(manifest, segments, live_rows(segments, manifest.removals))
+            self._view = View(manifest, segments, _live(segments, manifest))
             return
         raise StoreUnavailable
 
@@ -146,7 +144,7 @@ class FaissStore:
             return
         with self._lock:
             dimensions = len(chunks[0].vector)
-            entry = self._write(encode_chunks(chunks), len(chunks))
+            entry = self._write(*encode_chunks(chunks))
             manifest = self._manifest.edit(lambda current: current.with_segment(entry, dimensions))
             # The chunks are in; a merge that fails for now is due again with a later one.
             with suppress(StoreUnavailable):
@@ -173,7 +171,35 @@ class FaissStore:
     ) -> list[Hit]:
         """See VectorIndex. Scores are cosine similarities."""
         return self._view.search(
-            np.asarray(vector, dtype=np.float32), owners, limit, text=text, vector_weight=self._vector_weight
+            np.asarray(vector, dtype=np.float32),
+            owners,
+            limit,
+            text=text,
+            where=where,
+            vector_weight=self._vector_weight,
+        )
+
+    def clear(self) -> None:
+        """See MaintainedIndex."""
+        gone: tuple[SegmentEntry, ...] = ()
+
+        def empty(manifest: Manifest) -> Manifest:
+            nonlocal gone
+            gone = manifest.segments
+            return manifest.emptied()
+
+        with self._lock:
+            self._manifest.edit(empty)
+            for entry in gone:
+                self._delete(entry.id)
+
+    def count(self) -> int:
+        """See MaintainedIndex: chunks in damaged segments are not among them."""
+        self.prepare()
+        view = self._view
+        return sum(
+            len(segment) if (live := view.live.get(id_)) is None else int(live.sum())
+            for id_, segment in view.segments.items()
         )
 
     def _merge(self, manifest: Manifest, inputs: Sequence[SegmentEntry]) -> None:
@@ -184,19 +210,11 @@ class FaissStore:
         self._damaged |= damaged
         if gone or damaged:
             return
-        live = live_rows(loaded, manifest.removals)
-        runs: list[Run] = []
-        matrices: list[np.ndarray] = []
-        postings: list[tuple[Postings, np.ndarray]] = []
-        for id_, segment in loaded.items():
-            mask = live.get(id_, np.ones(segment.rows, dtype=bool))
-            runs += live_runs(segment.runs, mask)
-            matrices.append(segment.matrix(mask))
-            postings.append((segment.postings, mask))
-        matrix = np.concatenate(matrices)
+        live = _live(loaded, manifest)
+        masks = [live.get(id_, np.ones(len(segment), dtype=bool)) for id_, segment in loaded.items()]
         output = None
-        if len(matrix):
-            written = self._write(encode_rows(runs, matrix, Postings.merged(postings)), len(matrix))
+        if any(mask.any() for mask in masks):
+            written = self._write(*merge(list(loaded.values()), masks))
             output = SegmentEntry(written.id, written.rows, manifest.generation)
         after = self._manifest.edit(lambda current: current.with_merged(inputs, output))
         current = {entry.id for entry in after.segments}
@@ -240,33 +258,5 @@ class FaissStore:
         return f"{self._prefix}segments/{id_}"
 
 
-def live_rows(segments: Mapping[str, Segment], removals: Sequence[Removal]) -> dict[str, np.ndarray]:
-    """The rows of each segment that are neither removed nor added again later; only segments that have others."""
-    removed = {(r.owner, r.document_id, r.version): r.generation for r in removals}
-    by_document: dict[tuple[str, str, str], list[tuple[int, str, int]]] = defaultdict(list)
-    live: dict[str, np.ndarray] = {}
-
-    def bury(id_: str, rows: slice) -> None:
-        if id_ not in live:
-            live[id_] = np.ones(segments[id_].rows, dtype=bool)
-        live[id_][rows] = False
-
-    for id_, segment in segments.items():
-        for number, run in enumerate(segment.runs):
-            added = run.added or 0
-            if removed.get(run.document, -1) > added:
-                bury(id_, segment.rows_of(number))
-            else:
-                by_document[run.document].append((added, id_, number))
-    for places in by_document.values():
-        places.sort(reverse=True)
-        for position, (_, id_, number) in enumerate(places):
-            run = segments[id_].runs[number]
-            for _, later_id, later_number in places[:position]:
-                later = segments[later_id].runs[later_number]
-                first = max(run.first, later.first)
-                end = min(run.first + run.count, later.first + later.count)
-                if first < end:
-                    start = segments[id_].rows_of(number).start - run.first
-                    bury(id_, slice(start + first, start + end))
-    return live
+def _live(segments: Mapping[str, Segment], manifest: Manifest) -> dict[str, Mask]:
+    return live_rows({id_: segment.rows for id_, segment in segments.items()}, manifest.removals)

@@ -1,7 +1,7 @@
 """Searching the segments of a FAISS index: by vectors, by words, or by both."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import nlargest
 
@@ -9,8 +9,10 @@ import numpy as np
 
 from parley.aws.faiss_lexical import K1
 from parley.aws.faiss_manifest import Manifest
-from parley.aws.faiss_segment import Segment
+from parley.aws.faiss_rows import Mask
+from parley.aws.faiss_segment import Matrix, Segment
 from parley.knowledge.chunks import Hit
+from parley.knowledge.filters import Filter
 from parley.knowledge.lexical import terms
 
 VECTOR_WEIGHT = 0.3
@@ -33,20 +35,27 @@ class View:
 
     manifest: Manifest | None
     segments: Mapping[str, Segment]
-    live: Mapping[str, np.ndarray]
+    live: Mapping[str, Mask]
     """Rows that count, by segment; a segment without an entry has only such rows."""
 
     def search(
-        self, query: np.ndarray, owners: Sequence[str], limit: int, *, text: str, vector_weight: float
+        self,
+        query: Matrix,
+        owners: Sequence[str],
+        limit: int,
+        *,
+        text: str,
+        where: Filter,
+        vector_weight: float,
     ) -> list[Hit]:
-        """The best chunks of these owners, best first, each with its cosine similarity.
+        """The best chunks of these owners that pass the filter, best first, each with its cosine similarity.
 
         With a text, similarities and BM25 scores are each divided by the best one's and added, weighted.
         """
         allowed = {
             id_: rows
             for id_, segment in self.segments.items()
-            if (rows := segment.allowed(owners, self.live.get(id_))) is not None
+            if (rows := segment.rows.allowed(owners, where, self.live.get(id_))) is not None
         }
         near = nlargest(
             limit,
@@ -60,22 +69,22 @@ class View:
         ranking = similarities
         coverage: dict[_Place, float] = {}
         if text and vector_weight < 1:
-            lexical, highest = self._lexical(text, allowed)
-            candidates = self._best(lexical, limit) | similarities.keys()
-            similarities |= self._similarities(query, candidates - similarities.keys())
-            scores = {(id_, row): float(lexical[id_][row]) for id_, row in candidates if id_ in lexical}
-            ranking = _fused(similarities, scores, vector_weight)
-            coverage = {place: score / highest for place, score in scores.items()}
+            lexical, highest = self._lexical(text, allowed, limit, similarities)
+            similarities |= self._similarities(query, lexical.keys() - similarities.keys())
+            ranking = _fused(similarities, lexical, vector_weight)
+            coverage = {place: score / highest for place, score in lexical.items()}
         best = nlargest(limit, ranking, key=ranking.__getitem__)
         return [
-            Hit(self.segments[id_].chunk_id(row), similarities[id_, row], coverage.get((id_, row), 0.0))
+            Hit(self.segments[id_].rows.chunk_id(row), similarities[id_, row], coverage.get((id_, row), 0.0))
             for id_, row in best
         ]
 
-    def _lexical(self, text: str, allowed: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], float]:
-        """Every row's BM25 score, by segment: nothing for rows that are not allowed. And the highest there could be."""
-        rows = sum(segment.rows for segment in self.segments.values())
-        length = sum(int(segment.postings.lengths.sum()) for segment in self.segments.values())
+    def _lexical(
+        self, text: str, allowed: Mapping[str, Mask], limit: int, others: Iterable[_Place]
+    ) -> tuple[dict[_Place, float], float]:
+        """The BM25 scores of the best `limit` allowed rows, and of `others`; and the highest there could be."""
+        rows = sum(map(len, self.segments.values()))
+        average_length = sum(segment.postings.total_length for segment in self.segments.values()) / max(rows, 1)
         known: dict[int, float] = {}
         highest = 0.0
         for term in set(terms(text)):
@@ -87,18 +96,18 @@ class View:
                 known[term] = weight
         if not known:
             return {}, highest
-        scores = {id_: self.segments[id_].postings.scores(known, length / rows) * may for id_, may in allowed.items()}
-        return scores, highest
-
-    @staticmethod
-    def _best(scores: Mapping[str, np.ndarray], limit: int) -> set[_Place]:
         found: list[tuple[float, _Place]] = []
-        for id_, values in scores.items():
-            top = np.argpartition(values, -limit)[-limit:] if len(values) > limit else np.arange(len(values))
-            found += ((float(values[row]), (id_, int(row))) for row in top if values[row] > 0)
-        return {place for _, place in nlargest(limit, found)}
+        scores: dict[_Place, float] = {}
+        for id_, may in allowed.items():
+            postings = self.segments[id_].postings
+            best, values = postings.best(known, average_length, may, limit)
+            found += ((score, (id_, row)) for row, score in zip(best.tolist(), values.tolist(), strict=True))
+            asked = np.asarray([row for owner, row in others if owner == id_], dtype=np.int64)
+            values = postings.scores(known, average_length, asked)
+            scores |= {(id_, row): score for row, score in zip(asked.tolist(), values.tolist(), strict=True)}
+        return scores | {place: score for score, place in nlargest(limit, found)}, highest
 
-    def _similarities(self, query: np.ndarray, places: set[_Place]) -> dict[_Place, float]:
+    def _similarities(self, query: Matrix, places: set[_Place]) -> dict[_Place, float]:
         found: dict[_Place, float] = {}
         for id_, segment in self.segments.items():
             rows = [row for owner, row in places if owner == id_]
