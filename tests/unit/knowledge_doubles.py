@@ -72,6 +72,7 @@ class DictRecords:
     def __init__(self) -> None:
         self.records: dict[tuple[str, str], Document] = {}
         self.texts: dict[ChunkId, Chunk] = {}
+        self.barred: dict[tuple[str, str], str | None] = {}
 
     def document(self, owner: str, document_id: str) -> Document | None:
         return self.records.get((owner, document_id))
@@ -87,10 +88,11 @@ class DictRecords:
     def put_new(self, document: Document, *, unless_used_within_seconds: int | None = None) -> Document:
         return self.records.setdefault((document.owner, document.document_id), document)
 
-    def replace(self, document: Document, *, keep_version: bool) -> Document | None:
+    def replace(self, document: Document, *, keep_version: bool, barred: str | None = None) -> Document | None:
         record = self._living(document)
         if record is None:
             return None
+        self.barred[document.owner, document.document_id] = barred
         changed = replace(
             record, name=document.name, key=document.key, size=document.size, state=DocumentState.PENDING, reason=None
         )
@@ -103,6 +105,8 @@ class DictRecords:
     def claim(self, document: Document, version: str, size: int) -> Document | None:
         record = self._living(document)
         if record is None or record.key != document.key or record.version == version:
+            return None
+        if self.barred.get((document.owner, document.document_id)) == version:
             return None
         goes_on = document.checkpoint is not None and document.checkpoint.version == version
         claimed = replace(record, state=DocumentState.INDEXING, claim=version, size=size, version=None, reason=None)

@@ -30,7 +30,8 @@ class KnowledgeBase(Construct):
     """Ingests the documents of a bucket into a vector store, and finds passages there.
 
     A document that is put or deleted is announced by the bucket's event (EventBridge), waits in `ingestion_queue`, and
-    is worked on by `ingestion_function`; after `max_receive_count` failures its message lies in `dead_letter_queue`.
+    is worked on by `ingestion_function`; when that gives it up, or after `max_receive_count` deliveries, its message lies
+    in `dead_letter_queue`.
     Search goes through `retrieval_function`; callers need `grant_query`. With a `reembedding_handler`,
     `reembedding_function` follows the table's stream and mends the index after chunks were changed in the table.
     """
@@ -70,7 +71,14 @@ class KnowledgeBase(Construct):
             **store.environment,
             **props.environment,
         }
-        self.ingestion_function = self._function("Ingestion", props.ingestion_handler, props.ingestion, environment)
+        queues = {
+            "DOCUMENTS_QUEUE_URL": self.ingestion_queue.queue_url,
+            "DEAD_LETTER_QUEUE_URL": self.dead_letter_queue.queue_url,
+            "MAX_DELIVERIES": str(props.max_receive_count),
+        }
+        self.ingestion_function = self._function(
+            "Ingestion", props.ingestion_handler, props.ingestion, {**environment, **queues}
+        )
         self.retrieval_function = self._function(
             "Retrieval",
             props.retrieval_handler,
@@ -129,7 +137,8 @@ class KnowledgeBase(Construct):
             enforce_ssl=True,
             retention_period=Duration.days(14),
             removal_policy=props.removal_policy,
-            # Six times the function's timeout: Lambda's advice for queues with batches.
+            # Six times the function's timeout: Lambda's advice for queues with batches, and it refuses less than once.
+            # A function that has taken its messages can say sooner when they come again.
             visibility_timeout=Duration.seconds(6 * int(props.ingestion.timeout.to_seconds()))
             if dead_letter_queue
             else None,
@@ -188,6 +197,9 @@ class KnowledgeBase(Construct):
         props = self._props
         function = self.ingestion_function
         self.ingestion_queue.grant_consume_messages(function)
+        # To put back what it has no time for, and to give up what no delivery can mend.
+        self.ingestion_queue.grant_send_messages(function)
+        self.dead_letter_queue.grant_send_messages(function)
         mapping = lambda_.EventSourceMapping(
             self,
             "DocumentEventsMapping",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mypy_boto3_lambda.client import LambdaClient
     from mypy_boto3_s3.client import S3Client
     from mypy_boto3_s3vectors.client import S3VectorsClient
+    from mypy_boto3_sqs.client import SQSClient
 
     from parley.aws.opensearch_http import Collection
 
@@ -101,6 +102,13 @@ def embedding_runtime(attempts: int) -> "BedrockRuntimeClient":
 def s3_vectors(read_timeout: float, attempts: int) -> "S3VectorsClient":
     """An S3 Vectors client: little time for a search, for which a user waits; more for writes of 500 vectors."""
     client: S3VectorsClient = make_client("s3vectors", read_timeout=read_timeout, attempts=attempts)
+    return client
+
+
+@cache
+def sqs() -> "SQSClient":
+    """The SQS client."""
+    client: SQSClient = make_client("sqs", read_timeout=STORE_READ_SECONDS, attempts=STORE_ATTEMPTS)
     return client
 
 

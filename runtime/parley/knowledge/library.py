@@ -170,7 +170,13 @@ class Library:
         _check_writer(reader, record.owner)
         shown = display_name(record.name if name is None else name)
         key = document_key(record.owner, record.document_id, shown)
-        new = self.records.replace(replace(record, name=shown, key=key, size=size), keep_version=keep_version)
+        # A worker that comes between this and the new file still finds the old one there: it must not bring it back.
+        old = None if keep_version else self.files.describe(key)
+        new = self.records.replace(
+            replace(record, name=shown, key=key, size=size),
+            keep_version=keep_version,
+            barred=old.version if old is not None else None,
+        )
         if new is None:
             raise NotFound(_NO_SUCH_DOCUMENT)
         return new

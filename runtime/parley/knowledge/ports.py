@@ -66,10 +66,10 @@ class KnowledgeStore(Protocol):
         With `unless_used_within_seconds` it vanishes after that time unless a worker claims it.
         """
 
-    def replace(self, document: Document, *, keep_version: bool) -> Document | None:
+    def replace(self, document: Document, *, keep_version: bool, barred: str | None = None) -> Document | None:
         """Give a record a new name, key and size, and make it pending; None if it is gone or deleted.
 
-        Without `keep_version` its chunks are not retrieved from now on.
+        Without `keep_version` its chunks are not retrieved from now on, and the version `barred` cannot be claimed.
         """
 
     def mark_deleted(self, owner: str, document_id: str) -> Document | None:
@@ -78,8 +78,8 @@ class KnowledgeStore(Protocol):
     def claim(self, document: Document, version: str, size: int) -> Document | None:
         """Begin to index `version`: its chunks and every older one's are hidden until `finish`.
 
-        None if the document is gone, or that version is retrieved already. Keeps the checkpoint of `version`, and no
-        other version's.
+        None if the document is gone, or that version is barred, or retrieved already. Keeps the checkpoint of
+        `version`, and no other version's.
         """
 
     def checkpoint(self, document: Document, version: str, chunks: int) -> None:
