@@ -233,6 +233,85 @@ def test_an_id_that_could_not_be_part_of_a_key_is_refused(cloud: Cloud, id_: str
     assert (status, body["error"]["code"]) == (422, "validation_failed")
 
 
+def test_a_filter_names_fields_of_records_and_documents(cloud: Cloud) -> None:
+    words = [
+        {"word": "bees", "language": "en", "level": 1, "common": True},
+        {"word": "abeilles, les bees", "language": "fr", "level": 1, "common": False},
+        {"word": "bees, Bienen", "language": "de", "level": 2.5, "common": True},
+    ]
+    ids = [cloud.add("words.json", json.dumps(words)), cloud.add("prose.txt", "Bees sleep in winter.")]
+    ids.append(cloud.add("table.csv", "word,level\nbees in a table,1\n"))
+    cloud.settle()
+
+    def found(**where: Any) -> set[tuple[str, str]]:
+        body = {"query": "bees", "top_k": 20, "filter": where}
+        status, answer = cloud.http("POST", "/rag/query", body)
+        assert status == 200, answer
+        return {(found["document"], found["text"].split("\n")[0]) for found in answer["passages"]}
+
+    english, french, german = (("words.json", f"word: {record['word']}") for record in words)
+    prose, table = ("prose.txt", "Bees sleep in winter."), ("table.csv", "word: bees in a table")
+    assert found() == {english, french, german, prose, table}
+    assert found(language="fr") == {french}
+    assert found(language=["fr", "de"], common=True) == {german}
+    assert found(level=1) == {english, french}
+    assert found(level=[1.0, 2.5]) == {english, french, german}
+    assert found(level="1") == {table}
+    assert found(document_id=ids[1]) == {prose}
+    assert found(document_id=ids[:2], level=2.5) == {german}
+    assert found(language="it") == set()
+
+
+def test_a_filter_opens_nobody_elses_documents(cloud: Cloud) -> None:
+    id_ = cloud.add("secret.json", json.dumps([{"name": "Ada keeps bees", "place": "garden"}]))
+    cloud.settle()
+    for where in ({"document_id": id_}, {"place": "garden"}, {"owner": f"user-{ADA}"}):
+        body = {"query": "Ada keeps bees", "filter": where}
+        assert cloud.http("POST", "/rag/query", body, subject=BOB) == (200, {"passages": []})
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        [],
+        "language",
+        {"language": None},
+        {"language": {"$ne": "fr"}},
+        {"language": [["fr"]]},
+        {"language": []},
+        {"language": "x" * 201},
+        {"": "fr"},
+        {"level": 10**18},
+        {"level": list(range(21))},
+        {f"field-{n}": n for n in range(11)},
+        {"document_id": 7},
+        {"document_id": "no/id"},
+    ],
+)
+def test_bad_filters_are_refused_in_a_sentence(cloud: Cloud, where: Any) -> None:
+    status, answer = cloud.http("POST", "/rag/query", {"query": "bees", "filter": where})
+    assert (status, answer["error"]["code"]) == (422, "validation_failed")
+    assert answer["error"]["message"].endswith(".")
+    assert "filter" in answer["error"]["message"]
+
+
+def test_a_document_links_to_its_file_for_those_who_may_read_it(cloud: Cloud) -> None:
+    own = cloud.add("own.html", "<p>Bees hum.</p>")
+    shared = cloud.add("rules.txt", "Meals are free.", subject=CURATOR, shared=True)
+    path = f"/knowledge/documents/{own}"
+    assert cloud.http("GET", path)[1]["source_url"] is None
+    cloud.settle()
+    url = cloud.http("GET", path)[1]["source_url"]
+    assert "X-Amz-Expires=900" in url
+    assert "response-content-disposition=attachment" in url
+    assert cloud.http("GET", path, subject=BOB)[0] == 404
+    assert "source_url" in cloud.http("GET", f"/knowledge/documents/{shared}", subject=BOB)[1]
+    # A list is for looking around: it opens nothing.
+    assert "source_url" not in cloud.http("GET", "/knowledge/documents")[1]["documents"][0]
+    stored = cloud.dynamodb.scan(TableName=TABLE)["Items"]
+    assert "X-Amz" not in str(stored)
+
+
 def test_nobody_finds_or_sees_anothers_documents(cloud: Cloud) -> None:
     id_ = cloud.add("secret.txt", "Ada keeps bees.")
     cloud.settle()
