@@ -9,6 +9,7 @@ from typing import Any, cast
 from botocore.exceptions import ClientError
 from parley.knowledge.chunks import Chunk, ChunkId
 from parley.knowledge.documents import Document
+from parley.knowledge.ports import Embedder
 
 from sandbox.models.embedding import embed
 
@@ -83,3 +84,18 @@ class SandboxEmbedder:
     def embed(self, texts: Sequence[str]) -> list[list[float]]:
         """See Embedder."""
         return [embed(text).tolist() for text in texts]
+
+
+class Remembering:
+    """An embedder that asks another one once for each text."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._embedder = embedder
+        self._known: dict[str, list[float]] = {}
+
+    def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """See Embedder."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        if new:
+            self._known |= zip(new, self._embedder.embed(new), strict=True)
+        return [self._known[text] for text in texts]
