@@ -41,6 +41,13 @@ def test_what_is_filterable_fits_every_store_and_keeps_the_first_fields(metadata
         assert filterable(small) == small
 
 
+def test_a_record_of_many_fields_keeps_as_many_as_every_store_takes() -> None:
+    many: Metadata = {f"field-{number}": number for number in range(MAX_TERMS + 5)}
+    assert list(filterable(many)) == list(many)[:MAX_TERMS]
+    long: Metadata = {"long": "x" * (MAX_LENGTH + 1), "x" * (MAX_LENGTH + 1): 1, "short": "x"}
+    assert filterable(long) == {"short": "x"}
+
+
 @given(RECORDS, RECORDS)
 def test_a_record_is_found_by_each_of_its_fields(metadata: Metadata, other: Metadata) -> None:
     kept = filterable(metadata)
