@@ -11,15 +11,17 @@ from parley.aws import clients, opensearch_http, opensearch_store
 from parley.aws.opensearch_http import Collection, OpenSearchRefused, Patience
 from parley.aws.opensearch_store import OpenSearchStore
 from parley.errors import StoreUnavailable
-from parley.functions.knowledge_parts import KnowledgeSettings, vector_index
+from parley.functions.knowledge_parts import KnowledgeSettings, index_opener
 from parley.knowledge.chunks import ChunkId, IndexedChunk, Metadata
 from parley.knowledge.filters import Filter
+from parley.knowledge.index_slots import IndexAddress
 from parley.settings import SettingsError
 
 from tests.unit.conversation_doubles import Clock
 from tests.unit.http_double import Asked, Server, serving
 from tests.unit.opensearch_double import CREDENTIALS, INDEX, VectorCollection
 
+ADDRESS, NAME = IndexAddress("opensearch", "a"), INDEX.removesuffix("-a")
 DIMENSIONS = 8
 
 
@@ -399,7 +401,7 @@ def test_the_functions_settings_choose_it(server: Server, monkeypatch: pytest.Mo
     }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(clients, "collection", clients.collection.__wrapped__)
-    index, chunks = vector_index(settings(COLLECTION_ENDPOINT=server.url, VECTOR_INDEX=INDEX)), document("a", 3)
+    index, chunks = index_opener(settings(COLLECTION_ENDPOINT=server.url, VECTOR_INDEX=NAME))(ADDRESS), document("a", 3)
     index.prepare()
     index.add(chunks)
     assert [hit.id for hit in index.search(vector(1), owners=["shared"], limit=1)] == [chunks[1].id]
@@ -407,6 +409,32 @@ def test_the_functions_settings_choose_it(server: Server, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("missing", ["COLLECTION_ENDPOINT", "VECTOR_INDEX"])
 def test_a_deployment_without_its_index_fails_at_start(missing: str) -> None:
-    given = {"COLLECTION_ENDPOINT": "https://example.aoss.amazonaws.com", "VECTOR_INDEX": INDEX, missing: ""}
+    given = {"COLLECTION_ENDPOINT": "https://example.aoss.amazonaws.com", "VECTOR_INDEX": NAME, missing: ""}
     with pytest.raises(SettingsError, match=f"{missing} is missing"):
-        vector_index(settings(**given))
+        index_opener(settings(**given))
+
+
+def test_an_index_is_empty_when_no_search_finds_anything(server: Server, collection: VectorCollection) -> None:
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            collection.refresh()
+
+    http = Collection(server.url, credentials=CREDENTIALS, region="us-east-1")
+    store = OpenSearchStore(lambda: http, INDEX, pause=pause)
+    store.add(document("a", 300))
+    assert store.count() == 300
+    collection.refreshes = False
+    store.clear()
+    assert (collection.documents, store.count(), len(pauses)) == ({}, 0, 3)
+
+
+def test_an_index_that_never_gets_empty_is_given_up(server: Server, collection: VectorCollection) -> None:
+    http = Collection(server.url, credentials=CREDENTIALS, region="us-east-1")
+    store = OpenSearchStore(lambda: http, INDEX, pause=lambda _: None)
+    store.add(document("a", 3))
+    collection.refreshes = False
+    with pytest.raises(StoreUnavailable):
+        store.clear()

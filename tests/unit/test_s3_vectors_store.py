@@ -17,15 +17,17 @@ from botocore.exceptions import ClientError
 from parley.aws import clients
 from parley.aws.s3_vectors_store import S3VectorsStore, chunk_id, vector_key
 from parley.errors import StoreUnavailable
-from parley.functions.knowledge_parts import KnowledgeSettings, vector_index
+from parley.functions.knowledge_parts import KnowledgeSettings, index_opener
 from parley.knowledge.chunks import ChunkId, IndexedChunk, Metadata
 from parley.knowledge.documents import owner_of
 from parley.knowledge.filters import Filter, filterable, matches
+from parley.knowledge.index_slots import IndexAddress
 from parley.settings import SettingsError
 
 from tests.unit.http_double import Asked, Server, serving
 
 INDEX = "arn:aws:s3vectors:us-east-1:123456789012:bucket/parley-vectors/index/passages"
+ADDRESS = IndexAddress("s3vectors", "a")
 DIMENSIONS = 8
 PAGE = 100
 
@@ -44,7 +46,12 @@ class Service:
             return status, json.dumps({"__type": code, "message": "Please reduce your request rate."}).encode()
         body = json.loads(asked.body)
         assert body["indexArn"] == INDEX
-        answers = {"/PutVectors": self.put, "/DeleteVectors": self.delete, "/QueryVectors": self.query}
+        answers = {
+            "/PutVectors": self.put,
+            "/DeleteVectors": self.delete,
+            "/QueryVectors": self.query,
+            "/ListVectors": self.list,
+        }
         return 200, json.dumps(answers[asked.path](body)).encode()
 
     def put(self, body: Any) -> Any:
@@ -62,6 +69,11 @@ class Service:
         for key in body["keys"]:
             self.vectors.pop(key, None)
         return {}
+
+    def list(self, body: Any) -> Any:
+        keys, start = sorted(self.vectors), int(body.get("nextToken", 0))
+        page: dict[str, Any] = {"vectors": [{"key": key} for key in keys[start : start + PAGE]]}
+        return page | ({"nextToken": str(start + PAGE)} if start + PAGE < len(keys) else {})
 
     def query(self, body: Any) -> Any:
         query = body["queryVector"]["float32"]
@@ -357,11 +369,20 @@ def test_the_functions_settings_choose_it(server: Server, monkeypatch: pytest.Mo
     }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(clients, "s3_vectors", clients.s3_vectors.__wrapped__)
-    index, chunks = vector_index(settings(VECTOR_INDEX_ARN=INDEX)), document("a", 3)
+    index, chunks = index_opener(settings(VECTOR_INDEX_ARN_A=INDEX, VECTOR_INDEX_ARN_B="b"))(ADDRESS), document("a", 3)
     index.add(chunks)
     assert [hit.id for hit in index.search(vector(1), owners=["shared"], limit=1)] == [chunks[1].id]
 
 
 def test_a_deployment_without_its_index_fails_at_start() -> None:
-    with pytest.raises(SettingsError, match="VECTOR_INDEX_ARN is missing"):
-        vector_index(settings())
+    with pytest.raises(SettingsError, match="VECTOR_INDEX_ARN_B is missing"):
+        index_opener(settings(VECTOR_INDEX_ARN_A=INDEX))
+
+
+def test_an_index_that_is_emptied_holds_nothing_and_counts_nothing(server: Server, service: Service) -> None:
+    index = store(server)
+    index.add([*document("a", 700), *document("b", 3, owner="user-ada")])
+    assert index.count() == 703
+    index.clear()
+    assert service.vectors == {}
+    assert index.count() == 0

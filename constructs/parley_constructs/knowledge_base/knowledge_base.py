@@ -1,5 +1,6 @@
 """Documents in, passages out: ingestion behind a queue, retrieval behind a function, over one vector store."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from aws_cdk import Duration
@@ -30,8 +31,8 @@ class KnowledgeBase(Construct):
     """Ingests the documents of a bucket into a vector store, and finds passages there.
 
     A document that is put or deleted is announced by the bucket's event (EventBridge), waits in `ingestion_queue`, and
-    is worked on by `ingestion_function`; when that gives it up, or after `max_receive_count` deliveries, its message lies
-    in `dead_letter_queue`.
+    is worked on by `ingestion_function`; when that gives it up, or after `max_receive_count` deliveries, its message
+    lies in `dead_letter_queue`.
     Search goes through `retrieval_function`; callers need `grant_query`. With a `reembedding_handler`,
     `reembedding_function` follows the table's stream and mends the index after chunks were changed in the table.
     """
@@ -53,22 +54,14 @@ class KnowledgeBase(Construct):
         self.ingestion_queue = self._queue("IngestionQueue", dead_letter_queue=self.dead_letter_queue)
         self._announce_documents()
 
-        store = props.vector_store.bind(
-            self,
-            StoreContext(
-                documents_bucket=props.documents_bucket,
-                encryption_key=self.encryption_key,
-                removal_policy=props.removal_policy,
-                vpc=props.vpc,
-                vpc_subnets=props.vpc_subnets,
-                security_groups=props.security_groups,
-            ),
-        )
+        stores = self._bind_stores()
         environment = {
             "KNOWLEDGE_TABLE": props.knowledge_table.table_name,
             "DOCUMENTS_BUCKET": props.documents_bucket.bucket_name,
             "EMBEDDING_MODEL": props.embedding_model,
-            **store.environment,
+            "VECTOR_STORE": props.vector_store.name,
+            **({"PREVIOUS_VECTOR_STORE": props.previous_vector_store.name} if props.previous_vector_store else {}),
+            **{name: value for store in stores for name, value in store.environment.items()},
             **props.environment,
         }
         queues = {
@@ -88,18 +81,20 @@ class KnowledgeBase(Construct):
         )
         self._allow_ingestion()
         self._allow_retrieval()
-        store.grant_write(self.ingestion_function)
-        store.grant_read(self.retrieval_function)
-        self.reembedding_function = self._follow_changes(environment, store)
+        for store in stores:
+            store.grant_write(self.ingestion_function)
+            store.grant_read(self.retrieval_function)
+        self.reembedding_function = self._follow_changes(environment, stores)
 
     @staticmethod
-    def interface_endpoints(vector_store: VectorStore) -> list[ec2.InterfaceVpcEndpointAwsService]:
+    def interface_endpoints(*vector_stores: VectorStore) -> list[ec2.InterfaceVpcEndpointAwsService]:
         """Interface endpoints that a VPC without a way out needs for the retrieval function.
 
         Gateway endpoints for S3 and DynamoDB come on top; logs and traces leave through Lambda itself. OpenSearch
         Serverless has an endpoint of its own kind, which the knowledge base makes.
         """
-        return [ec2.InterfaceVpcEndpointAwsService.BEDROCK_RUNTIME, *vector_store.interface_endpoints]
+        of_stores = [endpoint for store in vector_stores for endpoint in store.interface_endpoints]
+        return [ec2.InterfaceVpcEndpointAwsService.BEDROCK_RUNTIME, *of_stores]
 
     def grant_query(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let `grantee` ask for passages by invoking the retrieval function."""
@@ -125,6 +120,28 @@ class KnowledgeBase(Construct):
     def metric_retrieval_errors(self) -> cloudwatch.Metric:
         """Searches that failed, summed over five minutes."""
         return self.retrieval_function.metric_errors(statistic="Sum")
+
+    def _bind_stores(self) -> list[BoundStore]:
+        """The store, and the previous one if there is one.
+
+        Raises:
+            ValueError: they are the same.
+        """
+        props = self._props
+        context = StoreContext(
+            documents_bucket=props.documents_bucket,
+            encryption_key=self.encryption_key,
+            removal_policy=props.removal_policy,
+            vpc=props.vpc,
+            vpc_subnets=props.vpc_subnets,
+            security_groups=props.security_groups,
+        )
+        previous = props.previous_vector_store
+        if previous is not None and previous.name == props.vector_store.name:
+            raise ValueError(
+                f"Both the vector store and the previous one are {previous.name!r}; give another, or none."
+            )
+        return [store.bind(self, context) for store in (props.vector_store, previous) if store is not None]
 
     def _queue(self, construct_id: str, *, dead_letter_queue: sqs.IQueue | None = None) -> sqs.Queue:
         props = self._props
@@ -238,7 +255,7 @@ class KnowledgeBase(Construct):
         grant_objects(props.documents_bucket, self.retrieval_function, prefix=DOCUMENTS_PREFIX, read=True)
         BedrockModels(self).grant_invoke(self.retrieval_function, [props.embedding_model])
 
-    def _follow_changes(self, environment: dict[str, str], store: BoundStore) -> PythonFunction | None:
+    def _follow_changes(self, environment: dict[str, str], stores: Sequence[BoundStore]) -> PythonFunction | None:
         props = self._props
         if props.reembedding_handler is None:
             return None
@@ -253,6 +270,7 @@ class KnowledgeBase(Construct):
             dead_letter_queue=self.dead_letter_queue,
             queue_key=self.encryption_key,
         )
-        store.grant_write(function)
+        for store in stores:
+            store.grant_write(function)
         BedrockModels(self).grant_invoke(function, [props.embedding_model])
         return function

@@ -35,6 +35,8 @@ class KnowledgeBaseProps:
         belong to another stack.
     knowledge_table: records of documents and their chunks.
     vector_store: `VectorStore.faiss()`, `.s3_vectors()` or `.opensearch()`.
+    previous_vector_store: another of these, which the functions keep using beside it until what they run has moved its
+        index to `vector_store`.
     code, ingestion_handler, retrieval_handler: what the two functions run. The ingestion handler takes SQS batches of
         EventBridge events and answers with the failed items.
     embedding_model: Bedrock model id that the functions may invoke.
@@ -62,6 +64,7 @@ class KnowledgeBaseProps:
     ingestion_handler: str
     retrieval_handler: str
     embedding_model: str
+    previous_vector_store: VectorStore | None = None
     reembedding_handler: str | None = None
     architecture: lambda_.Architecture = lambda_.Architecture.ARM_64
     ingestion: FunctionSettings = field(

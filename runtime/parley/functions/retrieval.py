@@ -105,14 +105,16 @@ class RetrievalSettings(KnowledgeSettings, frozen=True, kw_only=True):
 def retrieval() -> Retrieval:
     """This process's retrieval."""
     settings = RetrievalSettings.load()
+    index = vector_index(settings)
     return Retrieval(
         embedder=embedder(settings, attempts=EMBEDDING_ATTEMPTS),
-        index=vector_index(settings),
+        index=index,
         records=knowledge_table(
             settings, cache=dax_reads(settings.dax_endpoint, on_fallback=_count_read_without_cache)
         ),
         minimum_score=settings.calibration().minimum_score,
         minimum_coverage=settings.calibration().minimum_coverage,
+        calibrated=lambda: settings.calibration(index.active_store),
         links=documents_bucket(settings),
     )
 

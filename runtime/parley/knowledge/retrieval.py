@@ -1,10 +1,11 @@
 """Retrieval: a question to the passages that may answer it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from parley.knowledge.calibration import Calibration
 from parley.knowledge.chunks import Chunk, ChunkId, Hit
 from parley.knowledge.documents import Document, readable_by
 from parley.knowledge.duplicates import are_near_duplicates, shingles
@@ -47,6 +48,8 @@ class Retrieval:
     """A passage whose score reaches this may hold the answer. It depends on the store and the embedder."""
     minimum_coverage: float = 1.0
     """And so may one that has this much of the question's words; without any such passage there is no answer."""
+    calibrated: Callable[[], Calibration] | None = None
+    """Gives both numbers instead where the store may change: asked after each search."""
     links: FileLinks | None = None
     """Makes the passages' links to their documents; without it they have none."""
     _background: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(max_workers=1))
@@ -78,7 +81,8 @@ class Retrieval:
             limit = min(limit * _OVERFETCH, _MAX_HITS)
 
     def _may_answer(self, passage: Passage) -> bool:
-        return passage.score >= self.minimum_score or passage.coverage >= self.minimum_coverage
+        numbers = self if self.calibrated is None else self.calibrated()
+        return passage.score >= numbers.minimum_score or passage.coverage >= numbers.minimum_coverage
 
     def _current(self, hits: Sequence[Hit]) -> list[tuple[Hit, Document]]:
         """The hits that still stand, each with its document."""
