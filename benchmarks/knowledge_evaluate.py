@@ -10,7 +10,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from parley.aws.clients import make_client
@@ -21,7 +21,7 @@ from parley.knowledge.ports import Embedder
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.knowledge_held_out import at, calibrated, evidence, half_of, tells_coverage
+from benchmarks.knowledge_held_out import at, calibrated, evidence, half_of
 from benchmarks.knowledge_local import SandboxEmbedder
 from benchmarks.knowledge_plot import plot
 from benchmarks.knowledge_quality import Evidence, Library, Quality, evaluate, refused_share
@@ -136,27 +136,33 @@ def _fill(index: OpenIndex, library: Library) -> None:
 
 
 def thresholds(data_sets: Sequence[tuple[str, list[Evidence]]], store: str, model: str) -> list[Threshold]:
-    """What thresholds do on odd articles; one of them is what the even articles of all data sets together choose."""
+    """What thresholds do on odd articles; one of a kind is what the even articles of all data sets together choose.
+
+    Those of the score stand alone; those of coverage, where the store tells it, beside the deployed one of the score.
+    """
     everything = [each for _, seen in data_sets for each in seen]
-    start = calibration(store, model)
-    by_coverage = tells_coverage(everything)
-    chosen = calibrated(half_of(everything, 0), start, by_coverage=by_coverage)
+    deployed = calibration(store, model)
+    kinds = {"score": (_SCORES, replace(deployed, minimum_coverage=1.0), False)}
+    if any(each.coverage > 0 for each in everything):
+        kinds["coverage"] = (_COVERAGES, deployed, True)
     rows = []
-    for name, seen in data_sets:
-        odd = half_of(seen, 1)
-        for threshold in sorted({*(_COVERAGES if by_coverage else _SCORES), chosen}):
-            tried = at(start, threshold, by_coverage=by_coverage)
-            rows.append(
-                Threshold(
-                    data_set=name,
-                    store=store,
-                    of="coverage" if by_coverage else "score",
-                    threshold=threshold,
-                    refused_with_answer=refused_share(odd, tried, answerable=True),
-                    refused_without=refused_share(odd, tried, answerable=False),
-                    calibrated=threshold == chosen,
+    for kind, (tried, start, by_coverage) in kinds.items():
+        chosen = calibrated(half_of(everything, 0), start, by_coverage=by_coverage)
+        for name, seen in data_sets:
+            odd = half_of(seen, 1)
+            for threshold in sorted({*tried, chosen}):
+                candidate = at(start, threshold, by_coverage=by_coverage)
+                rows.append(
+                    Threshold(
+                        data_set=name,
+                        store=store,
+                        of=kind,
+                        threshold=threshold,
+                        refused_with_answer=refused_share(odd, candidate, answerable=True),
+                        refused_without=refused_share(odd, candidate, answerable=False),
+                        calibrated=threshold == chosen,
+                    )
                 )
-            )
     return rows
 
 

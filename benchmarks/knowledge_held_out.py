@@ -117,13 +117,8 @@ def half_of(seen: Sequence[Evidence], half: int) -> list[Evidence]:
     return [each for each in seen if each.article % 2 == half]
 
 
-def tells_coverage(seen: Sequence[Evidence]) -> bool:
-    """Does the store say how much of a question's words a passage has?"""
-    return any(each.coverage > 0 for each in seen)
-
-
 def at(start: Calibration, threshold: float, *, by_coverage: bool) -> Calibration:
-    """The calibration with this threshold: of coverage where the store tells it, else of the score."""
+    """The calibration with this threshold, of coverage or of the score."""
     return replace(start, minimum_coverage=threshold) if by_coverage else replace(start, minimum_score=threshold)
 
 
