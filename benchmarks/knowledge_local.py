@@ -11,7 +11,7 @@ from parley.knowledge.chunks import Chunk, ChunkId
 from parley.knowledge.documents import Document
 from parley.knowledge.ports import Embedder
 
-from sandbox.models.embedding import embed
+from sandbox.models.embedding import installed_embedder
 
 
 class LocalObjects:
@@ -79,11 +79,12 @@ class MemoryRecords:
 
 
 class SandboxEmbedder:
-    """The Embedder protocol by the sandbox's own embedder, without its server."""
+    """The Embedder protocol by the embedder that the sandbox has on this machine, without its server."""
 
     def embed(self, texts: Sequence[str]) -> list[list[float]]:
         """See Embedder."""
-        return [embed(text).tolist() for text in texts]
+        embedder = installed_embedder()
+        return [embedder.embed(text).tolist() for text in texts]
 
 
 class Remembering:
