@@ -112,6 +112,7 @@ function startChat(identity: Identity, config: Config): void {
     element("sign-in").hidden = true;
     element("chat").hidden = false;
     element("environment").textContent = config.environment;
+    if (config.embedder) element("composer-hint").append(` Passages are found by: ${config.embedder}.`);
     socket.open();
     void refreshConversations();
     message.focus();
