@@ -243,6 +243,7 @@ class Ingest:
                 else:
                     raise
                 continue
+            self._known[document_id] = document
             if document.get("upload"):
                 await self._api.upload(document["upload"], path.name, content)
             return document_id

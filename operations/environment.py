@@ -154,9 +154,7 @@ def _environment(
     demo: Demo | None,
 ) -> Environment:
     if not outputs:
-        raise OperationError(
-            f"No environment {name} is deployed in {region}: check --env, --region and the AWS profile."
-        )
+        raise OperationError(f"No environment {name} is deployed in {region}: check --env, --region and AWS_PROFILE.")
     if missing := [output for output in ("HttpApiUrl", "DocumentsBucketName") if output not in outputs]:
         raise OperationError(f"The environment {name} is not wholly deployed (no {missing[0]}): deploy it again.")
     return Environment(

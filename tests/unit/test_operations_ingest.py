@@ -13,9 +13,12 @@ from typing import Any
 
 import pytest
 
+from operations.api import Api
+from operations.documents import Ingest
 from operations.environment import Demo, Environment, data_folder
 from operations.ingest import main
-from operations.memory import FILE
+from operations.memory import FILE, Memory
+from operations.sign_in import Given
 from tests.unit.documents_api_double import Answer, Asked, DocumentsApi, Fault, serving_documents
 
 PROJECT = Path(__file__).parents[2]
@@ -703,3 +706,25 @@ def test_the_sandboxs_demo_user_needs_no_name(
 
     assert main([str(desk.write("a.md"))]) == 0
     assert len(desk.api.documents) == 1
+
+
+def test_the_document_of_a_file_that_is_gone_can_be_deleted(desk: Desk) -> None:
+    """As `scripts/up` does with its own documents."""
+    gone, kept = desk.write("gone.md"), desk.write("kept.md")
+    desk.ingest(gone, "--shared")
+
+    async def run() -> None:
+        with Memory.open(data_folder(desk.api.url) / FILE) as memory:
+            async with Api(desk.api.url, Given("good", "token")) as api:
+                ingest = Ingest(api, memory, shared=False)
+                await ingest.run([gone, kept])
+                await ingest.delete(gone)
+                await ingest.delete(gone)
+                assert memory.paths() == [gone, kept]
+
+    asyncio.run(run())
+
+    assert sorted((document.name, document.shared) for document in desk.api.documents.values()) == [
+        ("gone.md", True),
+        ("kept.md", False),
+    ]
