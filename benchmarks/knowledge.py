@@ -30,7 +30,7 @@ def measure(*, data: Path, parts: Sequence[str], rounds: int) -> dict[str, Measu
     if "chunking" in parts:
         measured |= knowledge_chunking.measure(rounds=rounds)
     if "faiss" in parts:
-        measured |= knowledge_faiss.measure()
+        measured |= knowledge_faiss.measure(rounds=rounds)
     if "query" in parts:
         measured |= knowledge_query.measure()
     return measured

@@ -5,7 +5,7 @@ It is part of its segment's object, so both are written, loaded, merged and dele
 
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 import numpy as np
@@ -46,6 +46,7 @@ class Postings:
         self._frequencies = frequencies
         self._lengths = lengths
         self.total_length = int(lengths.sum())
+        self._known_held_back: tuple[float, NDArray[np.float32]] | None = None
 
     @classmethod
     def of_texts(cls, texts: Iterable[str]) -> "Postings":
@@ -76,7 +77,7 @@ class Postings:
 
     @classmethod
     def decode(cls, file: PostingsFile, rows: int) -> "Postings":
-        """From `encode`'s result. Raises ValueError or zlib.error when it is damaged."""
+        """From `encode`'s result. Raises ValueError when it does not fit `rows`."""
         occurrences = Occurrences.decode(file.terms, _TERM, rows)
         frequencies = np.frombuffer(zlib.decompress(file.frequencies), np.uint8)
         lengths = array_of(file.lengths, _LENGTH)
@@ -92,71 +93,77 @@ class Postings:
             lengths=bytes_of(self._lengths),
         )
 
-    def rows_with(self, term: int) -> int:
-        """How many rows hold a term."""
-        at = self._occurrences.at(term)
-        return int(at.stop - at.start)
+    def find(self, terms_: "NDArray[np.uint32]") -> "tuple[NDArray[np.int64], NDArray[np.int64]]":
+        """Where the postings of each of these terms begin and end."""
+        return self._occurrences.find(terms_)
 
     def best(
-        self, weights: Mapping[int, float], average_length: float, allowed: "NDArray[np.bool_]", limit: int
+        self,
+        question: Sequence[tuple[float, int, int]],
+        average_length: float,
+        allowed: "NDArray[np.bool_]",
+        limit: int,
+        others: "NDArray[np.int64]",
     ) -> "tuple[NDArray[np.int64], NDArray[np.float32]]":
-        """The `limit` allowed rows with the highest scores above 0, in any order, and their scores."""
-        rows = np.flatnonzero(allowed) if np.count_nonzero(allowed) <= SPARSE_ROWS else None
-        if rows is None:
-            rows = self._candidates(weights, average_length, allowed, limit)
-        scores = self.scores(weights, average_length, rows)
-        if len(rows) > limit:
-            top = np.argpartition(scores, -limit)[-limit:]
-            rows, scores = rows[top], scores[top]
-        return rows[scores > 0], scores[scores > 0]
+        """The `limit` allowed rows with the highest scores above 0, in any order, then `others`; and their scores.
 
-    def scores(
-        self, weights: Mapping[int, float], average_length: float, rows: "NDArray[np.int64]"
-    ) -> "NDArray[np.float32]":
-        """These rows' BM25 scores for terms with these weights (their inverse document frequencies)."""
-        total = np.zeros(len(rows), dtype=np.float32)
-        for term, weight in weights.items():
-            at = self._occurrences.at(term)
-            holding = self._occurrences.rows[at]
-            if not len(holding):
-                continue
-            places = np.searchsorted(holding, rows.astype(holding.dtype))
+        `question` has for each term its weight (inverse document frequency) and where its postings begin and end.
+        """
+        held_back = self._held_back(average_length)
+        known = [entry for entry in question if entry[2] > entry[1]]
+        total = np.zeros(len(allowed), dtype=np.float32)
+        common: Sequence[tuple[float, int, int]]
+        if np.count_nonzero(allowed) <= SPARSE_ROWS:
+            rows, common = np.flatnonzero(allowed), known
+        else:
+            rows, common = self._candidates(known, held_back, allowed, limit, total)
+        rows = np.concatenate((rows, others))
+        scores = total[rows]
+        for weight, begin, end in common:
+            holding = self._occurrences.rows[begin:end]
+            places = holding.searchsorted(rows.astype(holding.dtype))
             places[places == len(holding)] = 0
-            found = np.flatnonzero(holding[places] == rows)
-            total[found] += self._parts(weight, average_length, rows[found], self._frequencies[at][places[found]])
-        return total
+            found = (holding[places] == rows).nonzero()[0]
+            frequencies = self._frequencies[begin:end][places[found]]
+            scores[found] += np.float32(weight * (K1 + 1)) * frequencies / (frequencies + held_back[rows[found]])
+        count = len(rows) - len(others)
+        top = np.argpartition(scores[:count], -limit)[-limit:] if count > limit else np.arange(count)
+        chosen = np.concatenate((top[scores[top] > 0], np.arange(count, len(rows))))
+        return rows[chosen], scores[chosen]
 
     def _candidates(
-        self, weights: Mapping[int, float], average_length: float, allowed: "NDArray[np.bool_]", limit: int
-    ) -> "NDArray[np.int64]":
-        """Allowed rows, all of the best `limit` among them: MaxScore's way.
+        self,
+        question: Sequence[tuple[float, int, int]],
+        held_back: "NDArray[np.float32]",
+        allowed: "NDArray[np.bool_]",
+        limit: int,
+        total: "NDArray[np.float32]",
+    ) -> "tuple[NDArray[np.int64], Sequence[tuple[float, int, int]]]":
+        """Allowed rows with all of the best `limit` among them, and the terms that `total` does not have yet: MaxScore.
 
         Rare terms come first. Once `limit` rows have more than all terms to come could give together, no other row can
         be among the best; so a term that stands in almost every row is hardly ever gone through.
         """
-        total = np.zeros(len(allowed), dtype=np.float32)
-        rare_first = sorted(weights, key=weights.__getitem__, reverse=True)
-        to_come = sum(weights.values()) * (K1 + 1)
-        found = np.empty(0, dtype=np.int64)
-        for term in rare_first:
-            if len(found) >= limit:
+        rare_first = sorted(question, reverse=True)
+        to_come = sum(weight for weight, _, _ in rare_first) * (K1 + 1)
+        for done, (weight, begin, end) in enumerate(rare_first):
+            # Looking whether it is enough costs as much as going through this many postings.
+            if end - begin > len(total) // 16:
+                found = ((total > 0) & allowed).nonzero()[0]
                 scores = total[found]
-                worst = np.partition(scores, -limit)[-limit]
+                worst = np.partition(scores, -limit)[-limit] if len(found) >= limit else 0.0
                 if worst > to_come:
-                    found = found[scores + np.float32(to_come) >= worst]
-                    break
-            at = self._occurrences.at(term)
-            rows = self._occurrences.rows[at]
-            total[rows] += self._parts(weights[term], average_length, rows, self._frequencies[at])
-            to_come -= weights[term] * (K1 + 1)
-            found = np.flatnonzero((total > 0) & allowed)
-        return found
+                    return found[scores + np.float32(to_come) >= worst], rare_first[done:]
+            rows, frequencies = self._occurrences.rows[begin:end], self._frequencies[begin:end]
+            total[rows] += np.float32(weight * (K1 + 1)) * frequencies / (frequencies + held_back[rows])
+            to_come -= weight * (K1 + 1)
+        return ((total > 0) & allowed).nonzero()[0], []
 
-    def _parts(
-        self, weight: float, average_length: float, rows: "NDArray[np.integer]", frequencies: "NDArray[np.uint8]"
-    ) -> "NDArray[np.float32]":
-        """What a term that stands so often in each of these rows gives it."""
-        lengths = self._lengths[rows].astype(np.float32)
-        held_back = np.float32(K1 * (1 - B)) + np.float32(K1 * B / average_length) * lengths
-        found: NDArray[np.float32] = np.float32(weight * (K1 + 1)) * frequencies / (frequencies + held_back)
-        return found
+    def _held_back(self, average_length: float) -> "NDArray[np.float32]":
+        """By how much the length of each row holds its terms back."""
+        known = self._known_held_back
+        if known is None or known[0] != average_length:
+            factor = np.float32(K1 * B / average_length)
+            known = average_length, np.float32(K1 * (1 - B)) + factor * self._lengths.astype(np.float32)
+            self._known_held_back = known
+        return known[1]

@@ -32,7 +32,7 @@ class Occurrences:
     def __init__(self, keys: "NDArray[Any]", counts: "NDArray[Any]", rows: "NDArray[Any]") -> None:
         """`keys` are distinct and rising; `rows` has those of the first key in rising order, then the second's."""
         self.keys = keys
-        self.ends = np.cumsum(counts, dtype=np.int64)
+        self._edges = np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
         self.rows = rows
 
     @classmethod
@@ -55,13 +55,17 @@ class Occurrences:
 
     @classmethod
     def decode(cls, file: OccurrencesFile, key_type: "np.dtype[Any]", rows: int) -> "Occurrences":
-        """From `encode`'s result. Raises ValueError or zlib.error when it is damaged."""
+        """From `encode`'s result. Raises ValueError when it does not fit `rows`."""
         row_type = np.dtype(f"<u{file.row_bytes}")
         shuffled = np.frombuffer(zlib.decompress(file.rows), np.uint8).reshape(file.row_bytes, -1)
         steps = np.ascontiguousarray(shuffled.T).view(row_type).ravel()
         found = cls(array_of(file.keys, key_type), array_of(file.counts, "<u4"), np.cumsum(steps, dtype=row_type))
-        count = int(found.ends[-1]) if len(found.ends) else 0
-        if len(found.keys) != len(found.ends) or count != len(found.rows) or (count and int(found.rows.max()) >= rows):
+        count = int(found._edges[-1])
+        if (
+            len(found.keys) != len(found._edges) - 1
+            or count != len(found.rows)
+            or (count and int(found.rows.max()) >= rows)
+        ):
             raise ValueError("Keys and rows do not match.")
         return found
 
@@ -81,19 +85,21 @@ class Occurrences:
     @property
     def counts(self) -> "NDArray[np.int64]":
         """How many rows each key has."""
-        return np.diff(self.ends, prepend=0)
+        return np.diff(self._edges)
 
     def kept(self, places: Places) -> "NDArray[np.bool_]":
         """Which entries concern rows that have a place."""
         kept: NDArray[np.bool_] = places[self.rows] != DROPPED
         return kept
 
-    def at(self, key: int) -> slice:
-        """Where the entries of a key stand."""
-        place = int(np.searchsorted(self.keys, self.keys.dtype.type(key)))
-        if place == len(self.keys) or self.keys[place] != key:
-            return slice(0, 0)
-        return slice(int(self.ends[place - 1]) if place else 0, int(self.ends[place]))
+    def find(self, keys: "NDArray[Any]") -> "tuple[NDArray[np.int64], NDArray[np.int64]]":
+        """Where the entries of each of these keys begin and end: at the same place for one that there is not."""
+        if not len(self.keys):
+            nowhere = np.zeros(len(keys), dtype=np.int64)
+            return nowhere, nowhere
+        places = np.minimum(self.keys.searchsorted(keys), len(self.keys) - 1)
+        begins = self._edges[places]
+        return begins, np.where(self.keys[places] == keys, self._edges[places + 1], begins)
 
 
 def array_of(content: Buffer, type_: "np.dtype[Any] | str") -> "NDArray[Any]":

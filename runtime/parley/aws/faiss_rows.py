@@ -255,8 +255,9 @@ class Rows:
             allowed &= np.isin(self._id_keys, keys)[self.documents]
         for any_of in alternatives(where):
             passing = np.zeros(len(self), dtype=bool)
-            for term in any_of:
-                passing[self._terms.rows[self._terms.at(digest(term))]] = True
+            keys = np.asarray([digest(term) for term in any_of], dtype=_KEY)
+            for begin, end in zip(*self._terms.find(keys), strict=True):
+                passing[self._terms.rows[begin:end]] = True
             allowed &= passing
         return allowed if allowed.any() else None
 

@@ -76,6 +76,12 @@ class SegmentContent(msgspec.Struct, frozen=True):
     """How many rows each centroid has, one group after the other."""
 
 
+# Made here and not where they are used: segments are read by several threads, and msgspec (0.22) crashes when a second
+# thread decodes to a type that the first one's call has only begun to prepare.
+_FILE = msgspec.msgpack.Decoder(SegmentFile)
+_CONTENT = msgspec.msgpack.Decoder(SegmentContent)
+
+
 def encode_chunks(chunks: Sequence[IndexedChunk]) -> tuple[bytes, int]:
     """A new segment's content, and how many rows it has. Of several chunks with the same id the last counts."""
     distinct = list({chunk.id: chunk for chunk in chunks}.values())
@@ -195,10 +201,10 @@ class Segment:
     def __init__(self, content: bytes, generation: int) -> None:
         """`generation` added it. Raises ValueError when the content is damaged."""
         try:
-            file = msgspec.msgpack.decode(content, type=SegmentFile)
+            file = _FILE.decode(content)
             if file.format != FORMAT or zlib.crc32(file.content) != file.checksum:
                 raise ValueError("The segment is damaged, or of another format.")
-            parts = msgspec.msgpack.decode(file.content, type=SegmentContent)
+            parts = _CONTENT.decode(file.content)
         except msgspec.MsgspecError as error:
             raise ValueError("The segment is damaged.") from error
         self._stored = np.frombuffer(parts.index, np.uint8)

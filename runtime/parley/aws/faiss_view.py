@@ -1,6 +1,5 @@
 """Searching the segments of a FAISS index: by vectors, by words, or by both."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import nlargest
@@ -85,27 +84,24 @@ class View:
         """The BM25 scores of the best `limit` allowed rows, and of `others`; and the highest there could be."""
         rows = sum(map(len, self.segments.values()))
         average_length = sum(segment.postings.total_length for segment in self.segments.values()) / max(rows, 1)
-        known: dict[int, float] = {}
-        highest = 0.0
-        for term in set(terms(text)):
-            spread = sum(segment.postings.rows_with(term) for segment in self.segments.values())
-            weight = math.log(1 + (rows + UNWRITTEN_ROWS - spread + 0.5) / (spread + 0.5))
-            # No repetition of a word brings more.
-            highest += weight * (K1 + 1)
-            if spread:
-                known[term] = weight
-        if not known:
+        asked = np.asarray(sorted(set(terms(text))), dtype=np.uint32)
+        found = {id_: segment.postings.find(asked) for id_, segment in self.segments.items()}
+        spread = sum((ends - begins for begins, ends in found.values()), start=np.zeros(len(asked), dtype=np.int64))
+        weights = np.log(1 + (rows + UNWRITTEN_ROWS - spread + 0.5) / (spread + 0.5))
+        # No repetition of a word brings more.
+        highest = float(weights.sum()) * (K1 + 1)
+        if not spread.any():
             return {}, highest
-        found: list[tuple[float, _Place]] = []
+        best: list[tuple[float, _Place]] = []
         scores: dict[_Place, float] = {}
         for id_, may in allowed.items():
-            postings = self.segments[id_].postings
-            best, values = postings.best(known, average_length, may, limit)
-            found += ((score, (id_, row)) for row, score in zip(best.tolist(), values.tolist(), strict=True))
-            asked = np.asarray([row for owner, row in others if owner == id_], dtype=np.int64)
-            values = postings.scores(known, average_length, asked)
-            scores |= {(id_, row): score for row, score in zip(asked.tolist(), values.tolist(), strict=True)}
-        return scores | {place: score for score, place in nlargest(limit, found)}, highest
+            mine = np.asarray([row for owner, row in others if owner == id_], dtype=np.int64)
+            question = list(zip(weights.tolist(), *(edges.tolist() for edges in found[id_]), strict=True))
+            places, values = self.segments[id_].postings.best(question, average_length, may, limit, mine)
+            scored = [((id_, row), score) for row, score in zip(places.tolist(), values.tolist(), strict=True)]
+            best += ((score, place) for place, score in scored[: len(scored) - len(mine)])
+            scores |= scored[len(scored) - len(mine) :]
+        return scores | {place: score for score, place in nlargest(limit, best)}, highest
 
     def _similarities(self, query: Matrix, places: set[_Place]) -> dict[_Place, float]:
         found: dict[_Place, float] = {}
