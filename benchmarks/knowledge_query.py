@@ -26,8 +26,13 @@ def measure() -> dict[str, Measurement]:
             given=json.dumps(http_event("POST", "/rag/query", {"query": "How long is a ticket valid?"})),
         )
     taken = json.loads(printed.splitlines()[-1])
-    note = f"baseline: the limit of the median; {taken['calls']:.0f} DynamoDB calls a question"
+    limit = "baseline: the limit of the median"
+    notes = {
+        "p50": f"{limit}; {taken['calls']:.0f} DynamoDB calls a question",
+        "p99": limit,
+        "processor": f"{limit}; the median of the processor's time, which a busy machine does not lengthen so much",
+    }
     return {
-        f"query overhead {quantile}": measurement(taken[quantile], "ms", baseline=LIMIT_MS, note=note)
-        for quantile in ("p50", "p99")
+        f"query overhead {name}": measurement(taken[name], "ms", baseline=LIMIT_MS, note=note)
+        for name, note in notes.items()
     }
