@@ -3,6 +3,7 @@
 import io
 import uuid
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -57,6 +58,16 @@ class LocalObjects:
         """Delete one object."""
         self._path(Bucket, Key).unlink(missing_ok=True)
         return {}
+
+    def list_objects_v2(self, *, Bucket: str, Prefix: str) -> dict[str, Any]:
+        """All objects in a folder."""
+        paths = [path for path in self._path(Bucket, Prefix).iterdir() if path.is_file()]
+        return {
+            "Contents": [
+                {"Key": Prefix + path.name, "LastModified": datetime.fromtimestamp(path.stat().st_mtime, UTC)}
+                for path in paths
+            ]
+        }
 
     def _path(self, bucket: str, key: str) -> Path:
         return self._folder / bucket / key

@@ -1,6 +1,7 @@
 """An index on S3 some of whose objects were deleted or overwritten by somebody else."""
 
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from typing import Any
 
 import boto3
@@ -173,3 +174,20 @@ def test_merges_go_on_without_damaged_segments(s3: Any) -> None:
         index.add(document(name))
     assert len(segment_ids(s3)) < 2 * TIER_SEGMENTS
     assert found(index) == names
+
+
+def test_a_merge_deletes_what_a_writer_left_behind_a_day_ago_and_nothing_younger(
+    s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = FaissStore(s3, BUCKET, PREFIX)
+    names = {f"d{number}" for number in range(2 * TIER_SEGMENTS - 1)}
+    for name in sorted(names):
+        index.add(document(name))
+    damage(s3, "left-behind")
+    index.add(document("last"))
+    assert "left-behind" in stored(s3)
+    monkeypatch.setattr("parley.aws.faiss_store.ORPHAN_AGE", timedelta(seconds=-60))
+    for number in range(TIER_SEGMENTS):
+        index.add(document(f"more-{number}"))
+    assert stored(s3) == set(segment_ids(s3))
+    assert found(index) == names | {"last"} | {f"more-{number}" for number in range(TIER_SEGMENTS)}

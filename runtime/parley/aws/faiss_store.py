@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -26,6 +27,10 @@ from parley.knowledge.filters import NO_FILTER, Filter
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
+
+ORPHAN_AGE = timedelta(days=1)
+"""From this age on a segment that no manifest names is deleted. A writer names what it writes within minutes; a repair
+of a large index, whose segments are named together at its end, may take hours."""
 
 _LOAD_WORKERS = 8
 _LOAD_ATTEMPTS = 5
@@ -222,6 +227,19 @@ class FaissStore:
         for entry in inputs if merged else [output]:
             if entry is not None and entry.id not in current:
                 self._delete(entry.id)
+        self._delete_orphans()
+
+    def _delete_orphans(self) -> None:
+        """Delete segments that a writer left behind when it died before it could name them in the manifest."""
+        prefix = self._key("")
+        before = datetime.now(UTC) - ORPHAN_AGE
+        with store_errors():
+            # One page, of 1,000, is more than an index has.
+            page = self._client.list_objects_v2(Bucket=self._bucket, Prefix=prefix)
+        old = {item["Key"].removeprefix(prefix) for item in page.get("Contents", []) if item["LastModified"] < before}
+        # Read after the listing: so nothing that was named in between is taken for an orphan.
+        for id_ in old - {entry.id for entry in self._manifest.read().segments}:
+            self._delete(id_)
 
     def _load(self, entries: Sequence[SegmentEntry]) -> tuple[dict[str, Segment], frozenset[str], frozenset[str]]:
         """These segments; the ids of those that are gone, and of those that are damaged."""
