@@ -341,3 +341,13 @@ def test_a_removal_during_a_merge_reaches_the_merged_segment() -> None:
     after = before.with_removals([Removal("shared", "d", "v1")]).with_merged(before.segments, output)
     assert [removal.document_id for removal in after.removals] == ["d"]
     assert after.removals[0].generation > after.segments[0].generation
+
+
+def test_a_segment_with_one_wrong_bit_is_an_error() -> None:
+    content = bytearray(encode_chunks(document("a", 2))[0])
+    for place in GENERATOR.integers(len(content), size=200).tolist():
+        content[place] ^= 4
+        with pytest.raises(ValueError, match="damaged"):
+            Segment(bytes(content), 1)
+        content[place] ^= 4
+    assert len(Segment(bytes(content), 1)) == 2
