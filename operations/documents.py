@@ -271,8 +271,9 @@ class Ingest:
             else:
                 pause = min(pause * 1.5, _LONGEST_BETWEEN_LOOKS)
             if _now() - idle_since > self._patience:
+                reason = f"It is not indexed yet, and nothing else was for {self._patience:.0f} s: ask again later."
                 for document_id in list(self._waiting):
-                    self._settle(document_id, Outcome.FAILED, f"It was not indexed within {self._patience:.0f} s.")
+                    self._settle(document_id, Outcome.FAILED, reason)
             self._report(None)
 
     async def _look(self) -> int:

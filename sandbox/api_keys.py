@@ -11,10 +11,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import boto3
-from botocore.exceptions import BotoCoreError, ClientError
 
-from sandbox.demo_user import session
-from sandbox.state import SandboxError, State
+from operations.environment import OperationError, resolve
+from sandbox.state import SandboxError
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
@@ -23,23 +22,12 @@ _PREFIX = "api-key#"
 
 
 def credentials_table(environment: str) -> "Table":
-    """The table of an environment's credentials, found by its Data stack's outputs."""
-    if environment == "local":
-        outputs = State.locate().outputs()
-        name = outputs["stack_outputs"].get("CredentialsTableName")
-        if not name:
-            raise SandboxError("The sandbox's Data stack names no credentials table: run ./scripts/up.")
-        return boto3.resource("dynamodb", **session(outputs["aws_endpoint"], outputs["region"])).Table(name)
-    stack = f"Parley-{environment}-Data"
+    """The table of an environment's credentials. Raises `SandboxError` when the environment cannot be found."""
     try:
-        stacks = boto3.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
-        name = next(o["OutputValue"] for o in stacks[0].get("Outputs", []) if o["OutputKey"] == "CredentialsTableName")
-        return boto3.resource("dynamodb").Table(name)
-    except (BotoCoreError, ClientError, StopIteration) as error:
-        raise SandboxError(
-            f"{stack} could not be read ({error or 'no CredentialsTableName'}): check the AWS profile and region, and "
-            "that the environment is deployed."
-        ) from error
+        found = resolve(environment)
+    except OperationError as error:
+        raise SandboxError(str(error)) from error
+    return boto3.resource("dynamodb", **found.client_options).Table(found.tables["Credentials"])
 
 
 def issue(table: "Table", *, owner: str, label: str, groups: list[str]) -> str:

@@ -532,7 +532,7 @@ def test_a_document_that_is_never_indexed_fails(desk: Desk) -> None:
     status, out, _ = desk.ingest(desk.folder, "--patience", "0.1")
 
     assert status == 1
-    assert "a.md: It was not indexed within 0 s." in out
+    assert "a.md: It is not indexed yet, and nothing else was for 0 s: ask again later." in out
 
 
 def test_an_environment_without_a_knowledge_base_says_so(desk: Desk) -> None:
