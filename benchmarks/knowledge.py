@@ -28,7 +28,7 @@ def measure(*, data: Path, parts: Sequence[str], rounds: int) -> dict[str, Measu
     if "quality" in parts:
         measured |= _quality(data)
     if "chunking" in parts:
-        measured |= knowledge_chunking.measure(rounds=rounds)
+        measured |= knowledge_chunking.measure(data=data, rounds=rounds)
     if "faiss" in parts:
         measured |= knowledge_faiss.measure(rounds=rounds)
     if "query" in parts:

@@ -6,8 +6,14 @@ from pathlib import Path
 import msgspec
 
 
+class _Answer(msgspec.Struct, frozen=True):
+    text: str
+    answer_start: int
+
+
 class _Question(msgspec.Struct, frozen=True):
     question: str
+    answers: tuple[_Answer, ...] = ()
 
 
 class _Paragraph(msgspec.Struct, frozen=True):
@@ -38,6 +44,8 @@ class Question:
 
     text: str
     paragraph: int
+    answer: range | None = None
+    """The characters of the paragraph that answer it, where the data set says which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +69,18 @@ def load(path: Path) -> DataSet:
     questions: list[Question] = []
     for number, article in enumerate(file.data):
         for paragraph in article.paragraphs:
-            questions += (Question(asked.question, len(paragraphs)) for asked in paragraph.qas)
+            questions += (Question(asked.question, len(paragraphs), _place(asked)) for asked in paragraph.qas)
             paragraphs.append(Paragraph(number, paragraph.context))
     if not questions:
         raise ValueError(f"{path} holds no question.")
     return DataSet(path.stem, tuple(paragraphs), tuple(questions))
+
+
+def _place(question: _Question) -> range | None:
+    if not question.answers:
+        return None
+    answer = question.answers[0]
+    return range(answer.answer_start, answer.answer_start + len(answer.text))
 
 
 def load_all(path: Path) -> list[DataSet]:

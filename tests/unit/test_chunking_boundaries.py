@@ -74,6 +74,13 @@ def test_paragraphs_a_line_each_are_kept_whole() -> None:
     assert sorted(set(whole)) == sorted(paragraphs)
 
 
+def test_a_paragraph_too_long_for_a_chunk_begins_in_the_first_half_of_one() -> None:
+    long = numbered("Hall {0} holds it.", 200)
+    one_subject = numbered("Room {0} holds tea.", 70)
+    assert chunks(f"{one_subject}\n\n{long}")[0] == one_subject
+    assert chunks(f"A title\n\n{long}")[0].startswith("A title\n\nHall 100")
+
+
 def test_short_paragraphs_are_repeated_whole() -> None:
     paragraphs = numbered("Room {0} holds tea and nothing else.", 100).replace(". ", ".\n\n").split("\n\n")
     found = chunks("\n\n".join(paragraphs))

@@ -31,7 +31,7 @@ _INDENT = 40
 """Characters in which a line's first word is looked for."""
 
 type _Unit = tuple[int, int, int]
-"""Where a unit starts and ends in the text, and its bytes."""
+"""Where a unit starts and ends in the text, and its bytes. An empty one announces a block that fits in no chunk."""
 
 
 def count_tokens(text: str) -> int:
@@ -59,15 +59,20 @@ def _spans(text: str, units: Iterable[_Unit]) -> Iterator[tuple[int, int]]:
     """Chunks as places in the text: as many units as fit, the last of which the next chunk repeats.
 
     Repeated are whole units. Where a chunk ends inside a line with a sentence that is too long for that, it is the
-    sentence's last words.
+    sentence's last words. A block that fits in no chunk begins in the first half of one: its beginning tells what it
+    is about, and would be lost at the end of another subject.
     """
     held: list[_Unit] = []
     repeated = 0  # How many of them the chunk before holds too.
     total = stop = 0
+    limit = _CHUNK_BYTES
     for unit in units:
         start, end, size = unit
+        if not size:
+            limit = _CHUNK_BYTES if total < _CHUNK_BYTES // 2 else 0
+            continue
         # Between units that do not touch stand only line breaks and blanks, a byte each.
-        if held and total + start - stop + size > _CHUNK_BYTES:
+        if held and total + start - stop + size > limit:
             room = max(0, min(_OVERLAP_BYTES, _CHUNK_BYTES - size - (start - stop)))
             first, total = _overlap(held, room) if held[-1][2] <= room else (len(held), 0)
             # A chunk whose every new unit stands in the next one too is left out.
@@ -84,6 +89,7 @@ def _spans(text: str, units: Iterable[_Unit]) -> Iterator[tuple[int, int]]:
         total += start - stop + size if held else size
         held.append(unit)
         stop = end
+        limit = _CHUNK_BYTES
     if len(held) > repeated and not text[held[repeated][0] : stop].isspace():
         yield held[0][0], stop
 
@@ -119,6 +125,7 @@ def _units(text: str, *, markdown: bool) -> Iterator[_Unit]:
         if size <= _CHUNK_BYTES:
             yield start, end, size
             continue
+        yield start, start, 0
         for line_start, line_end in _lines(text, start, end, is_code=is_code):
             size = line_end - line_start if is_ascii else _bytes(text[line_start:line_end])
             if size <= _CHUNK_BYTES:
