@@ -21,9 +21,9 @@ sandbox's embedder: recall@5 hardly changed from 0.2 to 0.4 and was above recipr
 
 COUNTED_ROWS = 100
 """A smaller index is counted as one of so many rows: in a few rows every word would seem common, and a question's few
-unknown words would outweigh all others. So `Hit.coverage` means about the same in 5 rows as in 240: with the threshold
-that was chosen for 240 rows of XQuAD, collections of 5, 10, 20 and 60 of them refuse at most 2 % of the questions with
-an answer, where without this it is up to 12 %."""
+unknown words would outweigh all others. So `Hit.coverage` means about the same in 5 rows as in 240: in trials with the
+threshold that was chosen for 240 rows of XQuAD, 5, 10, 20 and 60 of them refused at most 2 % of the questions with an
+answer; without this it was up to 7 %."""
 
 type _Place = tuple[str, int]
 """A row: its segment and its number there."""
