@@ -110,23 +110,30 @@ class Postings:
         `question` has for each term its weight (inverse document frequency) and where its postings begin and end.
         """
         held_back = self._held_back(average_length)
-        known = [entry for entry in question if entry[2] > entry[1]]
+        known = sorted((entry for entry in question if entry[2] > entry[1]), reverse=True)
         total = np.zeros(len(allowed), dtype=np.float32)
         common: Sequence[tuple[float, int, int]]
         if np.count_nonzero(allowed) <= SPARSE_ROWS:
             rows, common = np.flatnonzero(allowed), known
         else:
             rows, common = self._candidates(known, held_back, allowed, limit, total)
+        count = len(rows)
         rows = np.concatenate((rows, others))
         scores = total[rows]
+        to_come = sum(weight for weight, _, _ in common) * (K1 + 1)
         for weight, begin, end in common:
+            if count > 2 * limit:
+                worst = np.partition(scores[:count], -limit)[-limit]
+                kept = scores + np.float32(to_come) >= worst
+                kept[count:] = True
+                rows, scores, count = rows[kept], scores[kept], int(np.count_nonzero(kept)) - len(others)
             holding = self._occurrences.rows[begin:end]
             places = holding.searchsorted(rows.astype(holding.dtype))
             places[places == len(holding)] = 0
             found = (holding[places] == rows).nonzero()[0]
             frequencies = self._frequencies[begin:end][places[found]]
             scores[found] += np.float32(weight * (K1 + 1)) * frequencies / (frequencies + held_back[rows[found]])
-        count = len(rows) - len(others)
+            to_come -= weight * (K1 + 1)
         top = np.argpartition(scores[:count], -limit)[-limit:] if count > limit else np.arange(count)
         chosen = np.concatenate((top[scores[top] > 0], np.arange(count, len(rows))))
         return rows[chosen], scores[chosen]
@@ -141,19 +148,18 @@ class Postings:
     ) -> "tuple[NDArray[np.int64], Sequence[tuple[float, int, int]]]":
         """Allowed rows with all of the best `limit` among them, and the terms that `total` does not have yet: MaxScore.
 
-        Rare terms come first. Once `limit` rows have more than all terms to come could give together, no other row can
-        be among the best; so a term that stands in almost every row is hardly ever gone through.
+        `question` has rare terms first. Once `limit` rows have more than all terms to come could give together, no
+        other row can be among the best; so a term that stands in almost every row is hardly ever gone through.
         """
-        rare_first = sorted(question, reverse=True)
-        to_come = sum(weight for weight, _, _ in rare_first) * (K1 + 1)
-        for done, (weight, begin, end) in enumerate(rare_first):
+        to_come = sum(weight for weight, _, _ in question) * (K1 + 1)
+        for done, (weight, begin, end) in enumerate(question):
             # Looking whether it is enough costs as much as going through this many postings.
             if end - begin > len(total) // 16:
                 found = ((total > 0) & allowed).nonzero()[0]
                 scores = total[found]
                 worst = np.partition(scores, -limit)[-limit] if len(found) >= limit else 0.0
                 if worst > to_come:
-                    return found[scores + np.float32(to_come) >= worst], rare_first[done:]
+                    return found[scores + np.float32(to_come) >= worst], question[done:]
             rows, frequencies = self._occurrences.rows[begin:end], self._frequencies[begin:end]
             total[rows] += np.float32(weight * (K1 + 1)) * frequencies / (frequencies + held_back[rows])
             to_come -= weight * (K1 + 1)

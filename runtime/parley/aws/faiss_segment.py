@@ -38,7 +38,7 @@ MAX_GROUPS = 256
 SEARCHED_SHARE = 0.15
 """The share of a large segment's rows that one search looks at, as long as these are enough."""
 
-SEARCHED_ROWS = 2_048
+SEARCHED_ROWS = 1_024
 """Rows that may be found which one search looks at, at least: of an owner with fewer it looks at all."""
 
 SPARE_ROWS = 16
