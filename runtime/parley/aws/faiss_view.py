@@ -17,7 +17,8 @@ from parley.knowledge.lexical import terms
 VECTOR_WEIGHT = 0.3
 """What vectors count beside words, in [0, 1]. Chosen on XQuAD in trials with forerunners of this index and of the
 sandbox's embedder: recall@5 hardly changed from 0.2 to 0.4 and was above reciprocal rank fusion's.
-`scripts/evaluate` measures this one value only. An embedder that knows synonyms deserves more: measure with it."""
+`scripts/bench knowledge --part quality` tries others, on articles that did not choose them: from 0 to 0.3 they hardly
+differ. An embedder that knows synonyms deserves more: measure with it."""
 
 COUNTED_ROWS = 100
 """A smaller index is counted as one of so many rows: in a few rows every word would seem common, and a question's few
