@@ -51,6 +51,7 @@ _AWS_OPERATIONS: dict[str, tuple[str, ...]] = {
         "GetItem",
         "PutItem",
         "Query",
+        "Scan",
         "TransactWriteItems",
         "UpdateItem",
     ),

@@ -76,7 +76,8 @@ def test_only_documents_of_this_bucket_start_ingestion(template: Template) -> No
     pattern = only(template, "AWS::Events::Rule")["EventPattern"]
     assert pattern["source"] == ["aws.s3"]
     assert pattern["detail-type"] == ["Object Created", "Object Deleted"]
-    assert pattern["detail"]["object"]["key"] == [{"prefix": "documents/"}]
+    # And markers of a damaged index, which a test below has.
+    assert pattern["detail"]["object"]["key"][0] == {"prefix": "documents/"}
     assert "Fn::ImportValue" in pattern["detail"]["bucket"]["name"][0]
 
 
@@ -160,7 +161,19 @@ def test_functions_know_their_store(template: Template) -> None:
 def test_retrieval_reads_and_never_writes(template: Template) -> None:
     allowed = actions(template, "Retrieval")
     assert {"s3:GetObject", "s3:ListBucket", "bedrock:InvokeModel"} <= allowed
-    assert not {action for action in allowed if "Put" in action or "Delete" in action or "Update" in action}
+    assert {action for action in allowed if "Put" in action or "Delete" in action or "Update" in action} == {
+        "s3:PutObject"
+    }
+
+
+def test_retrieval_may_say_that_the_index_is_damaged_and_ingestion_hears_of_it(template: Template) -> None:
+    [written] = [each["Resource"] for each in statements(template, "Retrieval") if "s3:PutObject" in each["Action"]]
+    assert written["Fn::Join"][1][-1] == "/indexes/faiss/damaged/*"
+    rule = only(template, "AWS::Events::Rule")
+    assert rule["EventPattern"]["detail"]["object"]["key"] == [
+        {"prefix": "documents/"},
+        {"prefix": "indexes/faiss/damaged/"},
+    ]
 
 
 def test_retrieval_can_sign_links_to_documents_which_their_key_encrypts(template: Template) -> None:

@@ -72,9 +72,13 @@ def test_the_pairs_that_are_refused_are_a_store_as_its_own_forerunner_and_the_ca
     cache = refused.pop('{"enableRag": false, "enableDax": true}')
 
     assert cache.startswith("enableDax is true while enableRag is false")
-    assert [json.loads(pair) for pair in refused] == [
-        {"vectorStore": store, "previousVectorStore": store} for store in VALUES["vectorStore"]
-    ]
+    default = load({**CONTEXT, "env": "dev"}).vector_store
+    for pair, sentence in refused.items():
+        flags = {"vectorStore": default, **json.loads(pair)}
+        assert flags["vectorStore"] == flags["previousVectorStore"]
+        assert sentence.startswith(f'previousVectorStore is "{flags["vectorStore"]}" like vectorStore')
+    # With every store as the one to be moved to, so that no pair is left out because of the default.
+    assert {"vectorStore", "previousVectorStore"} <= {flag for pair in refused for flag in json.loads(pair)}
 
 
 @pytest.mark.parametrize("flags", ROWS, ids=_id)

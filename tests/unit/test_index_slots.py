@@ -12,6 +12,7 @@ from parley.aws.opensearch_store import OpenSearchStore
 from parley.aws.s3_vectors_store import S3VectorsStore
 from parley.functions.knowledge_parts import KnowledgeSettings
 from parley.knowledge.chunks import Chunk, ChunkId, IndexedChunk
+from parley.knowledge.copying import ChunkPage
 from parley.knowledge.documents import Document
 from parley.knowledge.index_slots import (
     REFRESH_SECONDS,
@@ -22,7 +23,7 @@ from parley.knowledge.index_slots import (
     MaintainedIndex,
     Phase,
 )
-from parley.knowledge.reindexing import ChunkPage, Reindexing
+from parley.knowledge.reindexing import Reindexing
 
 from tests.unit.conversation_doubles import Clock
 from tests.unit.http_double import serving

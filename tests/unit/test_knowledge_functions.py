@@ -161,7 +161,7 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
     ]
     documents, ingestion, retrieval = functions
     caches = [clients.s3, clients.dynamodb, clients.sqs, documents.library, retrieval.retrieval]
-    caches += [ingestion.ingestion, ingestion.queue, ingestion.settings]
+    caches += [ingestion.ingestion, ingestion.queue, ingestion.repairs, ingestion.settings]
     titan = Titan()
     monkeypatch.setattr(clients, "embedding_runtime", lambda attempts: titan)
     with mock_aws():

@@ -14,6 +14,10 @@ It lies outside `documents/`, so writing it starts no ingestion.
 """
 
 
+DAMAGED_PREFIX = f"{INDEX_PREFIX}damaged/"
+"""A function that finds a part of an index missing or damaged puts a marker here, and ingestion mends the index."""
+
+
 class FaissStore(VectorStore):
     """See `VectorStore.faiss`."""
 
@@ -27,10 +31,12 @@ class FaissStore(VectorStore):
 class _BoundFaiss(BoundStore):
     def __init__(self, context: StoreContext) -> None:
         self.environment = {"VECTOR_INDEX_PREFIX": INDEX_PREFIX}
+        self.announced_prefixes = (DAMAGED_PREFIX,)
         self._bucket = context.documents_bucket
 
     def grant_read(self, grantee: iam.IGrantable) -> None:
         grant_objects(self._bucket, grantee, prefix=INDEX_PREFIX, read=True)
+        grant_objects(self._bucket, grantee, prefix=DAMAGED_PREFIX, write=True)
 
     def grant_write(self, grantee: iam.IGrantable) -> None:
         grant_objects(self._bucket, grantee, prefix=INDEX_PREFIX, read=True, write=True, delete=True)

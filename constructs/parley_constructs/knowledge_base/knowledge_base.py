@@ -24,7 +24,7 @@ from .props import FunctionSettings, KnowledgeBaseProps
 from .vector_store import BoundStore, StoreContext, VectorStore
 
 DOCUMENTS_PREFIX = "documents/"
-"""Objects under this prefix of the documents bucket are documents; nothing else there starts ingestion."""
+"""Objects under this prefix of the documents bucket are documents. Ingestion hears of them, and of a store's own."""
 
 
 class KnowledgeBase(Construct):
@@ -52,9 +52,9 @@ class KnowledgeBase(Construct):
             self.dead_letter_queue, {"Serverless-SQSRedrivePolicy": "It is where messages end; nothing reads from it."}
         )
         self.ingestion_queue = self._queue("IngestionQueue", dead_letter_queue=self.dead_letter_queue)
-        self._announce_documents()
-
         stores = self._bind_stores()
+        of_stores = [prefix for store in stores for prefix in store.announced_prefixes]
+        self._announce_documents([DOCUMENTS_PREFIX, *of_stores])
         environment = {
             "KNOWLEDGE_TABLE": props.knowledge_table.table_name,
             "DOCUMENTS_BUCKET": props.documents_bucket.bucket_name,
@@ -164,7 +164,7 @@ class KnowledgeBase(Construct):
             else None,
         )
 
-    def _announce_documents(self) -> None:
+    def _announce_documents(self, prefixes: Sequence[str]) -> None:
         # A rule and not a bucket notification: that would make the bucket's stack depend on this queue's.
         rule = events.Rule(
             self,
@@ -175,7 +175,7 @@ class KnowledgeBase(Construct):
                 detail_type=["Object Created", "Object Deleted"],
                 detail={
                     "bucket": {"name": [self._props.documents_bucket.bucket_name]},
-                    "object": {"key": [{"prefix": DOCUMENTS_PREFIX}]},
+                    "object": {"key": [{"prefix": prefix} for prefix in prefixes]},
                 },
             ),
         )

@@ -45,6 +45,9 @@ class BoundStore(ABC):
     environment: Mapping[str, str]
     """Variables of its own: a knowledge base with two stores gives its functions those of both."""
 
+    announced_prefixes: Sequence[str] = ()
+    """Objects of the documents bucket under these prefixes are announced to ingestion, as documents are."""
+
     @abstractmethod
     def grant_read(self, grantee: iam.IGrantable) -> None:
         """Let `grantee` search."""

@@ -9,8 +9,8 @@ from parley.aws.items import from_item, to_item
 from parley.aws.knowledge_items import chunk_id_of, chunks_of, document_of
 from parley.aws.knowledge_table import KnowledgeTable
 from parley.knowledge.chunks import Chunk, ChunkId
+from parley.knowledge.copying import ChunkPage
 from parley.knowledge.documents import Document
-from parley.knowledge.reindexing import ChunkPage
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient

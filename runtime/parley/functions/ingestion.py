@@ -7,7 +7,7 @@ no delivery, and neither does a document that needs several turns.
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -15,7 +15,8 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 from parley.aws import clients
 from parley.aws.documents_queue import Delivery, DocumentsQueue
-from parley.errors import StoreUnavailable
+from parley.errors import KnowledgeUnavailable, StoreUnavailable
+from parley.functions.damage import Repairs
 from parley.functions.knowledge_parts import (
     KnowledgeSettings,
     documents_bucket,
@@ -79,6 +80,12 @@ def ingestion() -> Ingestion:
     )
 
 
+@cache
+def repairs() -> Repairs:
+    """This process's repairs of damaged indexes."""
+    return Repairs(KnowledgeSettings.load(), embedding_attempts=EMBEDDING_ATTEMPTS)
+
+
 def _process(event: Any, context: Any) -> Any:
     deliveries = [Delivery.of(record) for record in event["Records"]]
     with queue().holding(deliveries):
@@ -109,9 +116,14 @@ def _work_off(deliveries: Sequence[Delivery], context: Any) -> list[Delivery]:
     # What may have killed a worker comes last, so that it takes no other with it; what is soon done comes first.
     for delivery in sorted(events, key=lambda delivery: (delivery.attempt, events[delivery].size)):
         by_key[events[delivery].key].append(delivery)
-    results = ingestion().reconcile_all(
-        by_key, seconds_left=lambda: float(context.get_remaining_time_in_millis()) / 1000
-    )
+
+    def seconds_left() -> float:
+        return float(context.get_remaining_time_in_millis()) / 1000
+
+    markers = {key: by_key.pop(key) for key in list(by_key) if repairs().concerns(key)}
+    results = ingestion().reconcile_all(by_key, seconds_left=seconds_left)
+    for key, same in markers.items():
+        unsettled += [delivery for delivery in same if not _mend(key, delivery, seconds_left)]
     for key, same in by_key.items():
         unsettled += [delivery for delivery in same if not _settle(key, results[key], delivery)]
     return unsettled
@@ -142,6 +154,22 @@ def _settle(key: str, result: Result, delivery: Delivery) -> bool:
                 return False
     except StoreUnavailable:
         return False
+    return True
+
+
+def _mend(key: str, delivery: Delivery, seconds_left: Callable[[], float]) -> bool:
+    """Mend the index that a marker says is damaged; False when the delivery is to come again."""
+    try:
+        mended = repairs().mend(key, seconds_left=seconds_left)
+        if mended is None:
+            queue().put_back(delivery)
+    except (StoreUnavailable, KnowledgeUnavailable) as error:
+        logger.error("The repair of the index failed; it is tried again", error=type(error).__name__)
+        return False
+    if mended != 0:
+        logger.info("Mended the index", segments=mended, finished=mended is not None)
+    if mended:
+        metrics.add_metric("SegmentsRebuilt", MetricUnit.Count, mended)
     return True
 
 

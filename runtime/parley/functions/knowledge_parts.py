@@ -1,7 +1,9 @@
 """What retrieval and ingestion are made of, from their settings."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
 
 from parley.aws import clients
 from parley.aws.documents_bucket import DocumentsBucket
@@ -11,6 +13,9 @@ from parley.aws.knowledge_table import ItemCache, KnowledgeTable
 from parley.knowledge.calibration import Calibration, calibration
 from parley.knowledge.index_slots import SLOTS, CurrentIndex, IndexAddress, MaintainedIndex
 from parley.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from parley.aws.faiss_store import FaissStore
 
 
 class KnowledgeSettings(Settings, frozen=True, kw_only=True):
@@ -81,17 +86,22 @@ def embedder(settings: KnowledgeSettings, *, attempts: int) -> TitanEmbeddings:
     return TitanEmbeddings(settings.embedding_model, clients.embedding_runtime(attempts))
 
 
-def vector_index(settings: KnowledgeSettings) -> CurrentIndex:
+def vector_index(
+    settings: KnowledgeSettings, *, on_damage: Callable[[str, Sequence[str]], None] | None = None
+) -> CurrentIndex:
     """The vector index of this deployment, whichever is active.
 
+    `on_damage` is called with the slot of a FAISS index and the ids of segments that were found missing or damaged.
     Raises SettingsError for an unknown store, or when a setting of one is missing. It connects when it is first used.
     """
-    return CurrentIndex(index_record(settings), settings.vector_stores(), index_opener(settings))
+    return CurrentIndex(index_record(settings), settings.vector_stores(), index_opener(settings, on_damage=on_damage))
 
 
-def index_opener(settings: KnowledgeSettings) -> Callable[[IndexAddress], MaintainedIndex]:
-    """What gives the index at an address in one of the deployed stores. Raises as `vector_index`."""
-    openers = {store: _opener(settings, store) for store in settings.vector_stores()}
+def index_opener(
+    settings: KnowledgeSettings, *, on_damage: Callable[[str, Sequence[str]], None] | None = None
+) -> Callable[[IndexAddress], MaintainedIndex]:
+    """What gives the index at an address in one of the deployed stores. Arguments and errors as `vector_index`."""
+    openers = {store: _opener(settings, store, on_damage) for store in settings.vector_stores()}
     return lambda address: openers[address.store](address.slot)
 
 
@@ -101,14 +111,25 @@ def index_record(settings: KnowledgeSettings) -> IndexRecordItem:
     return IndexRecordItem(settings.knowledge_table, clients.dynamodb(), initial=initial)
 
 
-def _opener(settings: KnowledgeSettings, store: str) -> Callable[[str], MaintainedIndex]:
+def faiss_index(
+    settings: KnowledgeSettings, slot: str, *, on_damage: Callable[[str, Sequence[str]], None] | None = None
+) -> "FaissStore":
+    """The FAISS index in a slot."""
+    from parley.aws.faiss_store import FaissStore
+
+    report = None if on_damage is None else partial(on_damage, slot)
+    prefix = f"{settings.vector_index_prefix}{slot}/"
+    return FaissStore(clients.s3(), settings.documents_bucket, prefix, on_damage=report)
+
+
+def _opener(
+    settings: KnowledgeSettings, store: str, on_damage: Callable[[str, Sequence[str]], None] | None
+) -> Callable[[str], MaintainedIndex]:
     """What gives the index in a slot of a store."""
 
     # Each is imported when it is opened: FAISS alone is half of a cold start, and of no use to another store.
     def faiss(slot: str) -> MaintainedIndex:
-        from parley.aws.faiss_store import FaissStore
-
-        return FaissStore(clients.s3(), settings.documents_bucket, f"{settings.vector_index_prefix}{slot}/")
+        return faiss_index(settings, slot, on_damage=on_damage)
 
     def s3_vectors(slot: str) -> MaintainedIndex:
         from parley.aws.s3_vectors_store import S3VectorsStore

@@ -7,6 +7,7 @@ import msgspec
 from aws_lambda_powertools.metrics import MetricUnit
 
 from parley.errors import KnowledgeUnavailable, ParleyError, StoreUnavailable, ValidationFailed
+from parley.functions.damage import damage_reporter
 from parley.functions.http import HttpApi, Request
 from parley.functions.knowledge_parts import (
     KnowledgeSettings,
@@ -105,7 +106,7 @@ class RetrievalSettings(KnowledgeSettings, frozen=True, kw_only=True):
 def retrieval() -> Retrieval:
     """This process's retrieval."""
     settings = RetrievalSettings.load()
-    index = vector_index(settings)
+    index = vector_index(settings, on_damage=damage_reporter(settings))
     return Retrieval(
         embedder=embedder(settings, attempts=EMBEDDING_ATTEMPTS),
         index=index,

@@ -13,15 +13,13 @@ import random
 import secrets
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 from parley.errors import KnowledgeUnavailable, StoreUnavailable
-from parley.knowledge.chunks import Chunk, ChunkId, IndexedChunk
-from parley.knowledge.documents import Document
-from parley.knowledge.filters import filterable
+from parley.knowledge.copying import Copying, StoredChunks
 from parley.knowledge.index_slots import IndexAddress, Indexes, IndexRecord, MaintainedIndex, Phase
 from parley.knowledge.ports import Embedder
 
@@ -48,30 +46,6 @@ VERIFY_PAUSE_SECONDS = 5.0
 
 class ReindexError(Exception):
     """Ends a run with one sentence; everything is as it was, or is carried on by the next run."""
-
-
-@dataclass(frozen=True, slots=True)
-class ChunkPage:
-    """Some stored chunks, of whatever version, and where the next ones begin: None after the last."""
-
-    chunks: Mapping[ChunkId, Chunk]
-    end: Mapping[str, str] | None
-
-
-class StoredChunks(Protocol):
-    """What reindexing reads of the knowledge table. Raises StoreUnavailable."""
-
-    def page(self, after: Mapping[str, str] | None, *, limit: int) -> ChunkPage:
-        """The next chunks of all, at most `limit`: every one that was stored before the first page was asked for."""
-
-    def count_current(self) -> int:
-        """How many chunks the versions have that can be retrieved now."""
-
-    def documents(self, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Document]:
-        """See KnowledgeStore."""
-
-    def chunks(self, ids: Sequence[ChunkId]) -> dict[ChunkId, Chunk]:
-        """See KnowledgeStore; never from a cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +95,7 @@ class Reindexing:
         """`pause` waits that many seconds."""
         self._record = record
         self._stored = stored
-        self._embedder = embedder
+        self._copying = Copying(stored, embedder)
         self._stores = stores
         self._open = open
         self._on_progress = on_progress
@@ -205,40 +179,12 @@ class Reindexing:
             now = turn.indexes
             self._tell(now, total)
             page = self._patiently(lambda: self._stored.page(now.position, limit=self._batch_chunks))  # noqa: B023 - called at once
-            copied = now.copied + self._patiently(lambda: self._add(index, page.chunks))  # noqa: B023 - called at once
+            copied = now.copied + self._patiently(lambda: self._copying.add(index, page.chunks))  # noqa: B023 - called at once
             if page.end is None:
                 # Nothing is noted: a run that is killed from here on to the switch repeats this page alone.
                 self._tell(replace(turn.indexes, copied=copied), total)
                 return copied
             turn.change(copied=copied, position=page.end)
-
-    def _add(self, index: MaintainedIndex, found: Mapping[ChunkId, Chunk]) -> int:
-        """Add those of these chunks that are retrieved, or will be, as they stand when all is done."""
-        waiting = self._living(found)
-        count = len(waiting)
-        while waiting:
-            vectors = self._embedder.embed([chunk.embedded_text() for chunk in waiting.values()])
-            index.add(
-                [
-                    IndexedChunk(id_, vector, chunk.embedded_text(), filterable(chunk.metadata))
-                    for (id_, chunk), vector in zip(waiting.items(), vectors, strict=True)
-                ]
-            )
-            # A document that was replaced or deleted meanwhile was removed from the index before this came.
-            living = self._living(waiting)
-            if gone := [id_ for id_ in waiting if id_ not in living]:
-                index.remove(gone)
-            stored = self._stored.chunks(list(living))
-            waiting = {id_: stored[id_] for id_, chunk in living.items() if stored.get(id_, chunk) != chunk}
-        return count
-
-    def _living(self, chunks: Mapping[ChunkId, Chunk]) -> dict[ChunkId, Chunk]:
-        documents = self._stored.documents({(id_.owner, id_.document_id) for id_ in chunks})
-        return {
-            id_: chunk
-            for id_, chunk in chunks.items()
-            if (document := documents.get((id_.owner, id_.document_id))) is not None and document.holds(id_.version)
-        }
 
     def _verify(self, turn: "_Turn", index: MaintainedIndex) -> tuple[int, int]:
         """How many chunks there should be, and how many there are. Raises ReindexError when these are too few."""
