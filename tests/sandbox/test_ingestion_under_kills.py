@@ -26,8 +26,8 @@ from tests.sandbox.people import Person, Sandbox
 logger = logging.getLogger(__name__)
 
 DOCUMENTS = 1_000
-KILLS = 12
-SECONDS_BETWEEN_KILLS = (1.0, 4.0)
+KILLS = 8
+SECONDS_BETWEEN_KILLS = (1.0, 6.0)
 SECONDS = 600
 """For a machine that is busy with something else: where it is not, a minute will do."""
 
@@ -78,7 +78,7 @@ def test_a_thousand_documents_survive_a_function_that_is_killed(
     with ThreadPoolExecutor(max_workers=8) as pool:
         added = list(pool.map(lambda number: _add(user, number), range(DOCUMENTS)))
     uploaded = time.monotonic() - started
-    documents = _wait_until_ready(user, started)
+    _wait_until_empty(sandbox, started)
     killer.stop()
     seconds = time.monotonic() - started
     logger.info(
@@ -86,14 +86,14 @@ def test_a_thousand_documents_survive_a_function_that_is_killed(
     )
 
     assert killer.killed == KILLS
+    documents = list(_own(user))
     assert sorted(document["document_id"] for document in documents) == sorted(added)
-    assert {document["chunk_count"] for document in documents} == {1}
+    assert {(document["state"], document["chunk_count"]) for document in documents} == {("ready", 1)}
 
     stored = _stored(sandbox, set(added))
     assert Counter(chunk.document_id for chunk in stored.chunks) == dict.fromkeys(added, 1)
     assert {(chunk.document_id, chunk.version) for chunk in stored.chunks} == set(stored.versions.items())
     assert Counter(_indexed(sandbox, stored.owner, monkeypatch)) == Counter(stored.chunks)
-    _wait_until_empty(sandbox, started)
     assert _messages(sandbox, "DEAD_LETTER_QUEUE") == dead_before
 
 
@@ -101,18 +101,6 @@ def _add(user: Person, number: int) -> str:
     body = {"name": f"note-{number}.txt", "text": f"Note {number}: the harbour is quiet today."}
     document_id: str = user.http.post("/knowledge/documents", json=body).raise_for_status().json()["document_id"]
     return document_id
-
-
-def _wait_until_ready(user: Person, started: float) -> list[dict[str, Any]]:
-    """The user's own documents, as soon as all are ready."""
-    while True:
-        documents = list(_own(user))
-        states = Counter(document["state"] for document in documents)
-        if set(states) == {"ready"}:
-            return documents
-        assert "failed" not in states, states
-        assert time.monotonic() - started < SECONDS, states
-        time.sleep(2)
 
 
 def _own(user: Person) -> Iterator[dict[str, Any]]:
@@ -175,7 +163,7 @@ def _messages(sandbox: Sandbox, queue: str) -> int:
 
 
 def _wait_until_empty(sandbox: Sandbox, started: float) -> None:
-    """A document is ready some moments before its message is gone."""
+    """Wait until every message was worked off. It costs the sandbox less than looking at every document."""
     while _messages(sandbox, "DOCUMENTS_QUEUE"):
         assert time.monotonic() - started < SECONDS
         time.sleep(1)
