@@ -16,7 +16,6 @@ from aws_lambda_powertools.metrics import MetricUnit
 from parley.aws import clients
 from parley.aws.documents_queue import Delivery, DocumentsQueue
 from parley.errors import KnowledgeUnavailable, StoreUnavailable
-from parley.functions.damage import Repairs
 from parley.functions.knowledge_parts import (
     KnowledgeSettings,
     documents_bucket,
@@ -24,6 +23,7 @@ from parley.functions.knowledge_parts import (
     knowledge_table,
     vector_index,
 )
+from parley.functions.repairs import Repairs
 from parley.functions.telemetry import instrument, logger, metrics
 from parley.knowledge.documents import parse_key
 from parley.knowledge.errors import KnowledgeError
