@@ -79,9 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     add_arguments(parser)
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--to", metavar="STORE", help="the store to build it in (default: the environment's vectorStore)")
-    what.add_argument(
-        "--cancel", action="store_true", help="give up an unfinished reindex and empty what it built"
-    )
+    what.add_argument("--cancel", action="store_true", help="give up an unfinished reindex and empty what it built")
     parser.add_argument("--keep-old", action="store_true", help="leave the old index as it is at the switch")
     parser.add_argument("--json", action="store_true", help="print the result as JSON, and no progress")
     return parser
