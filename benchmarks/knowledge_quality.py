@@ -22,7 +22,7 @@ ANSWER_FROM = 5
 """Passages that a chat turn is given."""
 
 _VERSION = "v1"
-_EVERYTHING = -1.0
+_EVERYTHING = Calibration(-1.0, 0.0, "nothing is refused here")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class Library:
 
     def retrieval(self, index: VectorIndex) -> Retrieval:
         """Retrieval as it is deployed, but that it refuses nothing."""
-        return Retrieval(self.embedder, index, self._records, _EVERYTHING)
+        return Retrieval(self.embedder, index, self._records, lambda: _EVERYTHING)
 
 
 def ask(retrieval: Retrieval, question: Question, *, top_k: int = MAX_TOP_K) -> list[Passage]:
@@ -135,7 +135,7 @@ class Evidence:
     def of(cls, article: int, passages: Iterable[Passage], *, answerable: bool) -> "Evidence":
         """The evidence of these passages."""
         given = list(passages)[:ANSWER_FROM]
-        score = max((passage.score for passage in given), default=_EVERYTHING)
+        score = max((passage.score for passage in given), default=_EVERYTHING.minimum_score)
         coverage = max((passage.coverage for passage in given), default=0.0)
         return cls(article, answerable, score, coverage)
 

@@ -115,11 +115,5 @@ def test_a_passage_may_answer_by_its_meaning_or_by_its_words(score: float, cover
     )
     records.texts[id_] = Chunk(0, OPENING)
     numbers = CALIBRATIONS["faiss", TITAN]
-    retrieval = Retrieval(
-        EMBEDDER,
-        Found(Hit(id_, score, coverage)),
-        records,
-        numbers.minimum_score,
-        minimum_coverage=numbers.minimum_coverage,
-    )
+    retrieval = Retrieval(EMBEDDER, Found(Hit(id_, score, coverage)), records, lambda: numbers)
     assert bool(retrieval.passages("ada", "When do you open?", top_k=5)) is answered

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 from parley.errors import KnowledgeUnavailable, StoreUnavailable
+from parley.knowledge.calibration import Calibration
 from parley.knowledge.chunks import Chunk, ChunkId, IndexedChunk
 from parley.knowledge.documents import Document, DocumentState, owner_of
 from parley.knowledge.duplicates import are_near_duplicates, shingles
@@ -36,7 +37,8 @@ class Shelf:
         return document
 
     def ask(self, query: str, *, top_k: int = 5, minimum_score: float = 0.1) -> list[str]:
-        retrieval = Retrieval(self.embedder, self.index, self.records, minimum_score)
+        calibration = Calibration(minimum_score, 1.0, "this test")
+        retrieval = Retrieval(self.embedder, self.index, self.records, lambda: calibration)
         return [passage.text for passage in retrieval.passages("ada", query, top_k=top_k)]
 
 

@@ -113,9 +113,7 @@ def retrieval() -> Retrieval:
         records=knowledge_table(
             settings, cache=dax_reads(settings.dax_endpoint, on_fallback=_count_read_without_cache)
         ),
-        minimum_score=settings.calibration().minimum_score,
-        minimum_coverage=settings.calibration().minimum_coverage,
-        calibrated=lambda: settings.calibration(index.active_store),
+        calibration=lambda: settings.calibration(index.active_store),
         links=documents_bucket(settings),
     )
 

@@ -44,12 +44,8 @@ class Retrieval:
     embedder: Embedder
     index: VectorIndex
     records: Records
-    minimum_score: float
-    """A passage whose score reaches this may hold the answer. It depends on the store and the embedder."""
-    minimum_coverage: float = 1.0
-    """And so may one that has this much of the question's words; without any such passage there is no answer."""
-    calibrated: Callable[[], Calibration] | None = None
-    """Gives both numbers instead where the store may change: asked after each search."""
+    calibration: Callable[[], Calibration]
+    """From when on a passage may hold the answer: asked after each search, because the store may change meanwhile."""
     links: FileLinks | None = None
     """Makes the passages' links to their documents; without it they have none."""
     _background: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(max_workers=1))
@@ -81,7 +77,7 @@ class Retrieval:
             limit = min(limit * _OVERFETCH, _MAX_HITS)
 
     def _may_answer(self, passage: Passage) -> bool:
-        numbers = self if self.calibrated is None else self.calibrated()
+        numbers = self.calibration()
         return passage.score >= numbers.minimum_score or passage.coverage >= numbers.minimum_coverage
 
     def _current(self, hits: Sequence[Hit]) -> list[tuple[Hit, Document]]:
