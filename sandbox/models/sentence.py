@@ -1,12 +1,10 @@
 """A sentence model from a folder, in the form that sentence-transformers publishes its models in: ONNX.
 
-It needs the packages `onnxruntime` and `tokenizers`, which the sandbox does not install: without a model they would do
-nothing. Nothing is downloaded.
+Nothing is downloaded.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,18 +23,11 @@ class ModelUnusable(ValueError):
     """The folder holds no model that can be run; the message says what is missing."""
 
 
-class Encoding(Protocol):
-    """A text as a tokenizer cuts it: the first window, and those that follow."""
-
-    ids: Sequence[int]
-    overflowing: Sequence["Encoding"]
-
-
 class Tokenizer(Protocol):
     """What is used of a `tokenizers.Tokenizer`."""
 
-    def encode(self, text: str) -> Encoding:
-        """The windows of a text."""
+    def encode(self, sequence: str, /) -> Any:
+        """The first window of a text: its `ids`, and in `overflowing` the windows that follow."""
 
 
 class Session(Protocol):
@@ -95,12 +86,10 @@ def load_sentence_model(folder: Path) -> SentenceModel:
         raise ModelUnusable(f"{folder} holds no {' or '.join(_MODELS)}.")
     if not (folder / _TOKENIZER).is_file():
         raise ModelUnusable(f"{folder} holds no {_TOKENIZER}.")
-    try:
-        onnxruntime, tokenizers = import_module("onnxruntime"), import_module("tokenizers")
-    except ImportError as error:
-        raise ModelUnusable(
-            f"The sentence model needs the package {error.name}: run .venv/bin/uv pip install onnxruntime tokenizers."
-        ) from error
+    # Imported here because without a model of this kind nobody should wait for them.
+    import onnxruntime
+    import tokenizers
+
     try:
         tokenizer = tokenizers.Tokenizer.from_file(str(folder / _TOKENIZER))
         tokenizer.no_padding()

@@ -4,7 +4,7 @@ import html
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -196,8 +196,6 @@ def test_words_alone_embed_where_no_model_is_named(monkeypatch: pytest.MonkeyPat
 def test_the_model_that_the_setting_names_embeds_and_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, models: TestClient
 ) -> None:
-    pytest.importorskip("onnxruntime")
-    pytest.importorskip("tokenizers")
     folder = write_tiny_model(tmp_path / "tiny-model")
     monkeypatch.setenv(MODEL_SETTING, str(folder))
     installed_embedder.cache_clear()
@@ -223,21 +221,7 @@ def test_a_named_model_that_cannot_be_used_is_one_sentence_and_never_replaced(
     with pytest.raises(ModelUnusable, match=r"holds no tokenizer\.json"):
         load_sentence_model(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{}")
-
-    def missing(name: str) -> ModuleType:
-        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(sentence, "import_module", missing)
-        with pytest.raises(ModelUnusable, match="uv pip install onnxruntime tokenizers"):
-            load_sentence_model(tmp_path)
-
-    def damaged(path: str) -> None:
-        raise Exception("no tokenizer")
-
-    broken: Any = SimpleNamespace(Tokenizer=SimpleNamespace(from_file=damaged))
-    monkeypatch.setattr(sentence, "import_module", lambda name: broken)
-    with pytest.raises(ModelUnusable, match="cannot be loaded: no tokenizer"):
+    with pytest.raises(ModelUnusable, match="cannot be loaded: "):
         load_sentence_model(tmp_path)
 
 

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import boto3
 import pytest
 from parley.aws import clients
 from parley.aws.documents_bucket import DocumentsBucket
@@ -21,6 +22,8 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> DocumentsBucket:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("AWS_SESSION_TOKEN", "token/+=")
+    # The process's session keeps the first credentials that it found.
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
     return DocumentsBucket(BUCKET, clients.s3.__wrapped__())
 
 
