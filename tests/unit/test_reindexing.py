@@ -15,7 +15,7 @@ from parley.knowledge.documents import Document
 from parley.knowledge.index_slots import CurrentIndex, IndexAddress, Indexes, Phase
 from parley.knowledge.ingest import Ingestion, Outcome
 from parley.knowledge.reembedding import Reembedding
-from parley.knowledge.reindexing import Progress, ReindexError, Reindexing, Result
+from parley.knowledge.reindexing import WRITE_SECONDS, Progress, ReindexError, Reindexing, Result
 
 from tests.unit.knowledge_doubles import DictFiles, ListIndex, WordEmbedder, bag_of_words
 
@@ -157,6 +157,19 @@ def test_the_next_run_goes_back_to_the_first_slot(world: World) -> None:
 
     assert world.run().active == A
     assert world.agrees(A)
+
+
+def test_a_write_that_had_begun_when_the_old_index_was_given_up_is_emptied_with_it(world: World) -> None:
+    late = ChunkId("shared", "late", "v1", 0)
+
+    def land(seconds: float) -> None:
+        if seconds == WRITE_SECONDS:
+            world.indexes[A].rows[late] = bag_of_words("Too late.")
+
+    world.run(pause=land)
+
+    assert world.seen[-1].phase is Phase.EMPTYING
+    assert world.indexes[A].rows == {}
 
 
 def test_it_moves_to_another_store_and_back(world: World) -> None:

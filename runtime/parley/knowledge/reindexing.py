@@ -33,6 +33,10 @@ GRACE_SECONDS = 35.0
 """How long the old index is kept up to date after the switch. A process reads it for 5 s at most until it looks again,
 and a search that has begun ends within 20 s."""
 
+WRITE_SECONDS = 10.0
+"""How long an index that was given up waits to be emptied: for writes that had begun. What lands even later is never
+read, and goes when the index is next prepared."""
+
 BATCH_CHUNKS = 500
 """Chunks of one step: read, embedded and added together; a run that is killed repeats at most one step."""
 
@@ -169,6 +173,7 @@ class Reindexing:
             old = _other(turn.indexes)
             if not keep_old and old.store in self._stores:
                 self._tell(turn.indexes)
+                self._pause(WRITE_SECONDS)
                 self._patiently(self._open(old).clear)
             turn.change(phase=None, other=None, copied=0)
 
