@@ -31,9 +31,9 @@ def main() -> None:
     )
     crowd = subject("concurrency", "simultaneous WebSocket sessions against the running sandbox", rounds=None)
     crowd.add_argument("--steps", type=int, nargs="+", default=STEPS, help="sessions at once, rising")
-    library = subject("knowledge", "retrieval quality, chunking and the FAISS store", rounds=3)
+    library = subject("knowledge", "retrieval quality, chunking, the FAISS store, overhead", rounds=3)
     library.add_argument("--data", type=Path, default=XQUAD, help="data sets in SQuAD's format (default: %(default)s)")
-    library.add_argument("--part", action="append", dest="parts", choices=["quality", "chunking", "faiss"])
+    library.add_argument("--part", action="append", dest="parts", choices=["quality", "chunking", "faiss", "query"])
     arguments = parser.parse_args()
 
     match arguments.subject:

@@ -89,13 +89,22 @@ class Package:
 
 def core_package(scratch: Path) -> Package:
     """The package of the chat function, built by synthesizing the local environment into `scratch`."""
+    return _package(scratch, "Parley-local-Assistant", "parley.functions.chat.handler")
+
+
+def knowledge_package(scratch: Path) -> Package:
+    """The package of the retrieval function, built in the same way."""
+    return _package(scratch, "Parley-local-Knowledge", "parley.functions.retrieval.handler")
+
+
+def _package(scratch: Path, stack: str, handler: str) -> Package:
     assembly = scratch / "cdk.out"
     cdk_synth(assembly, "-c", "env=local")
-    template = json.loads((assembly / "Parley-local-Assistant.template.json").read_text())
+    template = json.loads((assembly / f"{stack}.template.json").read_text())
     [key] = {
         resource["Properties"]["Code"]["S3Key"]
         for resource in template["Resources"].values()
-        if resource["Properties"].get("Handler") == "parley.functions.chat.handler"
+        if resource["Properties"].get("Handler") == handler
     }
     folder = assembly / f"asset.{key.removesuffix('.zip')}"
     archive = shutil.make_archive(str(scratch / "package"), "zip", folder)

@@ -3,14 +3,16 @@
 import io
 import uuid
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
 from botocore.exceptions import ClientError
 from parley.knowledge.chunks import Chunk, ChunkId
 from parley.knowledge.documents import Document
+from parley.knowledge.ports import Embedder
 
-from sandbox.models.embedding import embed
+from sandbox.models.embedding import installed_embedder
 
 
 class LocalObjects:
@@ -57,6 +59,16 @@ class LocalObjects:
         self._path(Bucket, Key).unlink(missing_ok=True)
         return {}
 
+    def list_objects_v2(self, *, Bucket: str, Prefix: str) -> dict[str, Any]:
+        """All objects in a folder."""
+        paths = [path for path in self._path(Bucket, Prefix).iterdir() if path.is_file()]
+        return {
+            "Contents": [
+                {"Key": Prefix + path.name, "LastModified": datetime.fromtimestamp(path.stat().st_mtime, UTC)}
+                for path in paths
+            ]
+        }
+
     def _path(self, bucket: str, key: str) -> Path:
         return self._folder / bucket / key
 
@@ -78,8 +90,24 @@ class MemoryRecords:
 
 
 class SandboxEmbedder:
-    """The Embedder protocol by the sandbox's own embedder, without its server."""
+    """The Embedder protocol by the embedder that the sandbox has on this machine, without its server."""
 
     def embed(self, texts: Sequence[str]) -> list[list[float]]:
         """See Embedder."""
-        return [embed(text).tolist() for text in texts]
+        embedder = installed_embedder()
+        return [embedder.embed(text).tolist() for text in texts]
+
+
+class Remembering:
+    """An embedder that asks another one once for each text."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._embedder = embedder
+        self._known: dict[str, list[float]] = {}
+
+    def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """See Embedder."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        if new:
+            self._known |= zip(new, self._embedder.embed(new), strict=True)
+        return [self._known[text] for text in texts]

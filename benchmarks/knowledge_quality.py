@@ -1,32 +1,33 @@
-"""How well retrieval finds the paragraph that answers a question, by vectors, by words, or by both."""
+"""How well retrieval finds the paragraph that answers a question, and how well it tells that there is none."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from parley.aws.faiss_store import FaissStore
-from parley.aws.faiss_view import VECTOR_WEIGHT
+from parley.knowledge.calibration import Calibration
 from parley.knowledge.chunking import chunk_sections
 from parley.knowledge.chunks import Chunk, ChunkId, IndexedChunk
 from parley.knowledge.documents import SHARED, Document, DocumentState
-from parley.knowledge.ports import Embedder
+from parley.knowledge.passages import Passage
+from parley.knowledge.ports import Embedder, VectorIndex
 from parley.knowledge.retrieval import MAX_TOP_K, Retrieval
 from parley.knowledge.sections import Section
 
-from benchmarks.knowledge_local import LocalObjects, MemoryRecords
-from benchmarks.knowledge_squad import DataSet
+from benchmarks.knowledge_local import MemoryRecords
+from benchmarks.knowledge_squad import DataSet, Question
 
-MODES = {"vector": 1.0, "lexical": 0.0, "hybrid": VECTOR_WEIGHT}
-"""Retrieval modes, as the weight of vectors beside words."""
+ANSWER_FROM = 5
+"""Passages that a chat turn is given."""
 
 _VERSION = "v1"
+_EVERYTHING = -1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """What one mode reached on one data set."""
+    """What one mode of one store reached on one data set."""
 
     data_set: str
     store: str
@@ -40,14 +41,13 @@ class Quality:
     """From question to passages, embedding included."""
 
 
-class Collection:
-    """A data set, indexed in a folder: each paragraph is a document."""
+class Library:
+    """A data set as a knowledge base: each paragraph is a document, cut and embedded as documents are."""
 
-    def __init__(self, data: DataSet, embedder: Embedder, folder: Path) -> None:
+    def __init__(self, data: DataSet, embedder: Embedder) -> None:
         self.data = data
-        self._embedder = embedder
-        self._client = LocalObjects.client(folder)
-        self.records = MemoryRecords()
+        self.embedder = embedder
+        self._records = MemoryRecords()
         chunks: list[tuple[ChunkId, Chunk]] = []
         for number, paragraph in enumerate(data.paragraphs):
             document = Document(
@@ -58,40 +58,61 @@ class Collection:
                 state=DocumentState.READY,
                 version=_VERSION,
             )
-            self.records.records[SHARED, document.document_id] = document
+            self._records.records[SHARED, document.document_id] = document
             for chunk in chunk_sections([Section(text=paragraph.text)]):
                 chunks.append((ChunkId(SHARED, document.document_id, _VERSION, chunk.number), chunk))
-        self.records.texts = dict(chunks)
+        self._records.texts = dict(chunks)
         texts = [chunk.embedded_text() for _, chunk in chunks]
         vectors = embedder.embed(texts)
-        self.store(VECTOR_WEIGHT).add(
-            [IndexedChunk(id_, vector, text) for (id_, _), vector, text in zip(chunks, vectors, texts, strict=True)]
-        )
+        self._chunks = [
+            IndexedChunk(id_, vector, text) for (id_, _), vector, text in zip(chunks, vectors, texts, strict=True)
+        ]
 
-    def store(self, vector_weight: float) -> FaissStore:
-        """The index of this collection, searched with this weight of vectors beside words."""
-        return FaissStore(self._client, "local", "faiss/", vector_weight=vector_weight)
+    def chunks(self, *, without_article: int | None = None) -> list[IndexedChunk]:
+        """What an index is filled with, one article left out if asked for."""
+        return [chunk for chunk in self._chunks if self.article(chunk.id.document_id) != without_article]
 
-    def retrieval(self, vector_weight: float, minimum_score: float) -> Retrieval:
-        """Retrieval as it is deployed, but for its parts."""
-        return Retrieval(self._embedder, self.store(vector_weight), self.records, minimum_score)
+    def with_embedder(self, embedder: Embedder) -> "Library":
+        """The same library, whose questions are embedded by another object."""
+        other = copy(self)
+        other.embedder = embedder
+        return other
+
+    def article(self, document_id: str) -> int:
+        """The article whose paragraph a document is."""
+        return self.data.paragraphs[int(document_id)].article
+
+    def retrieval(self, index: VectorIndex) -> Retrieval:
+        """Retrieval as it is deployed, but that it refuses nothing."""
+        return Retrieval(self.embedder, index, self._records, _EVERYTHING)
 
 
-def evaluate(collection: Collection, mode: str, *, minimum_score: float) -> Quality:
-    """Ask every question of the data set once."""
-    retrieval = collection.retrieval(MODES[mode], minimum_score)
+def ask(retrieval: Retrieval, question: Question, *, top_k: int = MAX_TOP_K) -> list[Passage]:
+    """The passages for a question."""
+    return retrieval.passages("evaluation", question.text, top_k=top_k)
+
+
+def evaluate(library: Library, index: VectorIndex, store: str, mode: str) -> Quality:
+    """Ask every question of the data set once; every one gets its passages, whatever their scores."""
     ranks: list[float] = []
     seconds: list[float] = []
-    retrieval.passages("evaluation", "warm", top_k=1)
-    for question in collection.data.questions:
+    retrieval = library.retrieval(index)
+    # The first search makes connections, or loads the index.
+    ask(retrieval, library.data.questions[0])
+    for question in library.data.questions:
         started = time.perf_counter()
-        found = retrieval.passages("evaluation", question.text, top_k=MAX_TOP_K)
+        found = ask(retrieval, question)
         seconds.append(time.perf_counter() - started)
-        places = [place for place, passage in enumerate(found) if passage.document_id == str(question.paragraph)]
-        ranks.append(places[0] + 1 if places else float("inf"))
+        ranks.append(rank(found, question))
     recall_1, recall_5, reciprocal = ranking_quality(ranks)
     p50, p99 = np.percentile(np.asarray(seconds) * 1000, [50, 99]).tolist()
-    return Quality(collection.data.name, "faiss", mode, recall_1, recall_5, reciprocal, p50, p99)
+    return Quality(library.data.name, store, mode, recall_1, recall_5, reciprocal, p50, p99)
+
+
+def rank(found: Sequence[Passage], question: Question) -> float:
+    """The place of the paragraph that answers among the passages, from 1; infinity when it is not there."""
+    places = (place for place, passage in enumerate(found, 1) if passage.document_id == str(question.paragraph))
+    return next(places, float("inf"))
 
 
 def ranking_quality(ranks: Sequence[float]) -> tuple[float, float, float]:
@@ -101,33 +122,29 @@ def ranking_quality(ranks: Sequence[float]) -> tuple[float, float, float]:
 
 
 @dataclass(frozen=True, slots=True)
-class Threshold:
-    """What a minimum score would do to one data set."""
+class Evidence:
+    """What retrieval could see of a question when it decides whether the documents hold an answer."""
 
+    article: int
+    answerable: bool
     score: float
-    answered: float
-    """The share of questions with their own paragraph among the first 5 that stay answered."""
-    refused: float
-    """The share of questions with nothing above it once the article that answers is taken away."""
+    coverage: float
+    """The best ones of the passages that a chat turn is given."""
+
+    @classmethod
+    def of(cls, article: int, passages: Iterable[Passage], *, answerable: bool) -> "Evidence":
+        """The evidence of these passages."""
+        given = list(passages)[:ANSWER_FROM]
+        score = max((passage.score for passage in given), default=_EVERYTHING)
+        coverage = max((passage.coverage for passage in given), default=0.0)
+        return cls(article, answerable, score, coverage)
+
+    def refused(self, calibration: Calibration) -> bool:
+        """Would retrieval say that it does not know?"""
+        return self.score < calibration.minimum_score and self.coverage < calibration.minimum_coverage
 
 
-def thresholds(collection: Collection, scores: Sequence[float]) -> list[Threshold]:
-    """What each of these minimum scores would do."""
-    retrieval = collection.retrieval(VECTOR_WEIGHT, -1.0)
-    right: list[float] = []
-    wrong: list[float] = []
-    for question in collection.data.questions:
-        article = collection.data.paragraphs[question.paragraph].article
-        found = retrieval.passages("evaluation", question.text, top_k=MAX_TOP_K)
-        if any(passage.document_id == str(question.paragraph) for passage in found[:5]):
-            right.append(max(passage.score for passage in found[:5]))
-        other = [
-            passage.score
-            for passage in found
-            if collection.data.paragraphs[int(passage.document_id)].article != article
-        ]
-        wrong.append(max(other[:5], default=-1.0))
-    return [
-        Threshold(score, float((np.asarray(right) >= score).mean()), float((np.asarray(wrong) < score).mean()))
-        for score in scores
-    ]
+def refused_share(evidence: Iterable[Evidence], calibration: Calibration, *, answerable: bool) -> float:
+    """The share of the questions of one kind that is refused."""
+    refused = [each.refused(calibration) for each in evidence if each.answerable == answerable]
+    return float(np.mean(refused)) if refused else 0.0

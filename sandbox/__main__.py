@@ -158,9 +158,14 @@ def _serve_gateway(options: argparse.Namespace) -> None:
 
 def _serve_models(options: argparse.Namespace) -> None:
     from sandbox.models.app import create_models
+    from sandbox.models.sentence import ModelUnusable
     from sandbox.server import bind, serve
 
-    serve(create_models(), bind(options.port))
+    try:
+        models = create_models()
+    except ModelUnusable as error:
+        raise SystemExit(f"PARLEY_EMBEDDING_MODEL: {error}") from error
+    serve(models, bind(options.port))
 
 
 if __name__ == "__main__":

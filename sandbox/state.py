@@ -36,11 +36,6 @@ class State:
         return self.folder / "processes.json"
 
     @property
-    def documents_file(self) -> Path:
-        """Which version of each document was ingested."""
-        return self.folder / "documents.json"
-
-    @property
     def assembly(self) -> Path:
         """The synthesized cloud assembly. It outlives the sandbox: CDK reuses the packages that it finds there."""
         return PROJECT / "cdk.out" / "sandbox"

@@ -18,10 +18,11 @@ import boto3
 import httpx
 from rich.console import Console
 
+from operations.memory import FILE
 from sandbox.client import Client
 from sandbox.demo_user import CURATORS, USERNAME, ensure_user, new_password, session
 from sandbox.deploy import REGION, Commands, bootstrap, clean_environment, deploy, is_bootstrapped, stack_outputs, synth
-from sandbox.documents import ingest
+from sandbox.documents import load_docs
 from sandbox.follow import follow
 from sandbox.processes import Server, choose_port, read_servers, start_server, stop_servers, wait_until
 from sandbox.progress import Progress
@@ -105,9 +106,8 @@ def _bring_up(state: State, ports: Ports, progress: Progress) -> dict[str, Any]:
             outputs = _write_outputs(state, servers)
             client = Client(outputs)
             progress.update("documents", "looking for changes in docs/")
-            deployment = f"{servers[MINISTACK].pid} {servers[MINISTACK].started}"
             warm = pool.submit(_warm, client)
-            changed = ingest(state, client, deployment, lambda text: progress.update("documents", text))
+            changed = load_docs(lambda text: progress.update("documents", text))
             _finish([warm])
             client.close()
             progress.done("documents", f"{changed} indexed" if changed else "unchanged")
@@ -281,7 +281,7 @@ def _stop(state: State, servers: list[Server]) -> None:
     stop_servers(servers)
     if not _running(state):
         # The deployment died with MiniStack; the logs stay, to say why.
-        for file in (state.outputs_file, state.processes_file, state.documents_file):
+        for file in (state.outputs_file, state.processes_file, state.folder / FILE):
             file.unlink(missing_ok=True)
         shutil.rmtree(state.folder / "tmp", ignore_errors=True)
 

@@ -39,6 +39,7 @@ def add_stacks(app: App, configuration: Configuration) -> None:
             app,
             configuration=configuration,
             bucket=data.storage.web_bucket,
+            documents_bucket=data.storage.documents_bucket,
             encryption_key=data.storage.encryption_key,
             assistant=assistant,
             edge=edge,

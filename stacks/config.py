@@ -34,8 +34,10 @@ from stacks.sizes import Sizes, sizes
 __all__ = ["Configuration", "ConfigurationError", "Models", "Sizes", "load"]
 
 DEFAULT_ENVIRONMENT = "dev"
+LOCAL = "local"
+"""The environment that the sandbox deploys."""
+
 VECTOR_STORES = ("faiss", "s3vectors", "opensearch")
-_NO_MOVING = dict.fromkeys(VECTOR_STORES, "moving from one store to another is not built yet")
 
 # Nova 2 Sonic: docs.aws.amazon.com/nova/latest/nova2-userguide/sonic-language-support.html. The cascade speaks what
 # Amazon Transcribe hears (streaming) and Amazon Polly speaks. Both read in November 2026.
@@ -92,7 +94,7 @@ class Configuration:
     blueprint: str = "voice-chatbot"
     enable_rag: bool = True
     vector_store: str = "s3vectors"
-    previous_vector_store: str = "none"
+    previous_vector_store: str | None = None
     enable_voice: bool = True
     voice_engine: str = "nova-sonic"
     languages: tuple[str, ...] = ("en-US",)
@@ -148,7 +150,7 @@ _FLAGS: dict[str, Parser] = {
     "blueprint": choice(*_BLUEPRINTS),
     "enableRag": boolean,
     "vectorStore": choice(*VECTOR_STORES),
-    "previousVectorStore": choice("none", refused=_NO_MOVING),
+    "previousVectorStore": optional(choice(*VECTOR_STORES)),
     "enableVoice": boolean,
     "voiceEngine": choice(*ENGINE_LANGUAGES, refused={"gemini-live": "gemini-live is not built yet"}),
     "languages": texts(r"[a-z]{2,3}-[A-Z]{2}", 'a list of language codes such as ["en-US", "de-DE"]'),
@@ -179,6 +181,7 @@ _FLAGS: dict[str, Parser] = {
 # What the sandbox cannot create or has no use for; it serves the page itself.
 _LOCAL_LIMITS: dict[str, tuple[Any, ...]] = {
     "vectorStore": ("faiss",),
+    "previousVectorStore": (None,),
     "enableDax": (False,),
     "enableWeb": (False,),
     "enableAlarms": (False,),
@@ -247,7 +250,7 @@ def _refuse_invalid_combinations(configuration: Configuration, today: date) -> N
 
 def _problems(it: Configuration, today: date) -> Iterator[str]:
     """One sentence for each way in which the flags do not fit each other."""
-    if it.environment == "local":
+    if it.environment == LOCAL:
         for flag, allowed in _LOCAL_LIMITS.items():
             value = getattr(it, _field_of(flag))
             if value not in allowed:
@@ -265,6 +268,11 @@ def _problems(it: Configuration, today: date) -> Iterator[str]:
         yield (
             "enableDax is true while enableRag is false, but the cache is in front of the knowledge table; "
             "allowed: enableRag true, or enableDax false."
+        )
+    if it.previous_vector_store == it.vector_store:
+        yield (
+            f"previousVectorStore is {given(it.previous_vector_store)} like vectorStore, but it names the store that a "
+            'reindex moves from; allowed: another store, or "none".'
         )
     if it.enable_audio_archive and not it.enable_voice:
         yield (

@@ -6,7 +6,7 @@ from parley_constructs.dax import DaxCluster, DaxProps
 from parley_constructs.storage import Storage, StorageProps, TableBilling
 from parley_constructs.web import admit_distributions
 
-from stacks.config import Configuration, Sizes
+from stacks.config import LOCAL, Configuration, Sizes
 from stacks.environment_stack import EnvironmentStack
 from stacks.network import NetworkStack
 from stacks.settings import removal_policy
@@ -29,6 +29,7 @@ class DataStack(EnvironmentStack):
                 billing=_billing(sizes),
                 empty_buckets=configuration.empty_buckets,
                 web_bucket=configuration.enable_web,
+                upload_origins=_upload_origins(configuration),
                 audio_archive_days=configuration.sizes.audio_archive_days
                 if configuration.enable_audio_archive
                 else None,
@@ -63,6 +64,21 @@ class DataStack(EnvironmentStack):
         }.items():
             CfnOutput(self, f"{name}TableName", value=table.table_name)
         CfnOutput(self, "DocumentsBucketName", value=self.storage.documents_bucket.bucket_name)
+
+
+def _upload_origins(configuration: Configuration) -> list[str]:
+    """Where the pages come from that post files to the documents bucket.
+
+    Without a domain of one's own CloudFront chooses the page's, in a stack that comes after this one. Any of its
+    domains then will do: the form that a page posts is signed for one key, a largest size and a quarter of an hour, and
+    whoever holds one needs no browser to send it.
+    """
+    if configuration.environment == LOCAL:
+        # The sandbox serves the page, from a port of its own choice.
+        return ["http://127.0.0.1:*", "http://localhost:*"]
+    if not configuration.enable_web:
+        return []
+    return [f"https://{configuration.domain or '*.cloudfront.net'}"]
 
 
 def _billing(sizes: Sizes) -> TableBilling:

@@ -28,7 +28,8 @@ class KnowledgeStack(EnvironmentStack):
             props=KnowledgeBaseProps(
                 documents_bucket=storage.documents_bucket,
                 knowledge_table=storage.knowledge_table,
-                vector_store=vector_store(configuration),
+                vector_store=vector_store(configuration, configuration.vector_store),
+                previous_vector_store=previous_vector_store(configuration),
                 code=knowledge_package(configuration),
                 ingestion_handler="parley.functions.ingestion.handler",
                 retrieval_handler="parley.functions.retrieval.handler",
@@ -49,13 +50,17 @@ class KnowledgeStack(EnvironmentStack):
         )
         if data.cache is not None:
             data.cache.grant_read(self.knowledge_base.retrieval_function)
-        CfnOutput(self, "RetrievalFunctionName", value=self.knowledge_base.retrieval_function.function_name)
+        for name, function in {
+            "Ingestion": self.knowledge_base.ingestion_function,
+            "Retrieval": self.knowledge_base.retrieval_function,
+        }.items():
+            CfnOutput(self, f"{name}FunctionName", value=function.function_name)
 
 
-def vector_store(configuration: Configuration) -> VectorStore:
-    """The vector store that the configuration chooses."""
+def vector_store(configuration: Configuration, name: str) -> VectorStore:
+    """The vector store of this name, in the size that the configuration chooses."""
     sizes = configuration.sizes
-    match configuration.vector_store:
+    match name:
         case "faiss":
             return VectorStore.faiss()
         case "s3vectors":
@@ -67,6 +72,13 @@ def vector_store(configuration: Configuration) -> VectorStore:
             )
 
 
+def previous_vector_store(configuration: Configuration) -> VectorStore | None:
+    """The vector store that a reindex moves from, if there is one."""
+    name = configuration.previous_vector_store
+    return None if name is None else vector_store(configuration, name)
+
+
 def retrieval_endpoints(configuration: Configuration) -> list[ec2.InterfaceVpcEndpointAwsService]:
     """The services that retrieval calls from a network without a way out."""
-    return KnowledgeBase.interface_endpoints(vector_store(configuration))
+    stores = [vector_store(configuration, configuration.vector_store), previous_vector_store(configuration)]
+    return KnowledgeBase.interface_endpoints(*(store for store in stores if store is not None))

@@ -68,7 +68,10 @@ _AWS_OPERATIONS: dict[str, tuple[str, ...]] = {
         "PutObject",
     ),
 }
-_KNOWLEDGE_OPERATIONS: dict[str, tuple[str, ...]] = {"s3vectors": ("DeleteVectors", "PutVectors", "QueryVectors")}
+_KNOWLEDGE_OPERATIONS: dict[str, tuple[str, ...]] = {
+    "s3vectors": ("DeleteVectors", "PutVectors", "QueryVectors"),
+    "sqs": ("ChangeMessageVisibilityBatch", "SendMessage"),
+}
 
 
 def log_retention(configuration: Configuration) -> logs.RetentionDays:

@@ -23,19 +23,25 @@ class WebStack(EnvironmentStack):
         *,
         configuration: Configuration,
         bucket: s3.IBucket,
+        documents_bucket: s3.IBucket,
         encryption_key: kms.IKey,
         assistant: AssistantStack,
         edge: EdgeStack | None,
     ) -> None:
         """Serve the page from `bucket`, with the web ACL and certificate that `edge` has.
 
-        `encryption_key` encrypts logs.
+        The page posts files to `documents_bucket`; `encryption_key` encrypts logs.
         """
         super().__init__(app, "Web", configuration=configuration, description="Parley: page and public address")
         web_acl = edge.web_acl if edge else None
         certificate = edge.certificate if edge else None
         # Cognito answers browsers at an address of its own.
         cognito = [f"https://cognito-idp.{self.region}.{self.url_suffix}"] if configuration.auth == "cognito" else []
+        # In us-east-1 the SDK that signs the forms uses S3's global name, elsewhere the regional one.
+        documents = [
+            f"https://{name}"
+            for name in (documents_bucket.bucket_regional_domain_name, documents_bucket.bucket_domain_name)
+        ]
         self.web = WebDistribution(
             self,
             "Web",
@@ -44,7 +50,7 @@ class WebStack(EnvironmentStack):
                 voice_api=assistant.api,
                 sources=[page()],
                 config=self._page_config(configuration, assistant),
-                connect_sources=cognito,
+                connect_sources=[*cognito, *documents],
                 domain_name=configuration.domain,
                 certificate=certificate,
                 web_acl_arn=web_acl.arn if web_acl else None,

@@ -10,13 +10,13 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from statistics import quantiles
 from typing import Any
 
 import boto3
 from botocore.httpsession import URLLib3Session
 
 from benchmarks.processes.lambda_context import Context
+from benchmarks.processes.percentiles import percentiles
 
 WARM_UP = 20
 
@@ -44,12 +44,6 @@ class AwsCalls:
         self.waited, started = 0.0, time.perf_counter()
         action()
         return (time.perf_counter() - started - self.waited) * 1000
-
-
-def percentiles(samples: list[float]) -> dict[str, float]:
-    """The median and the 99th percentile."""
-    cuts = quantiles(samples, n=100)
-    return {"p50": cuts[49], "p99": cuts[98]}
 
 
 def main(count: int, event: dict[str, Any]) -> None:

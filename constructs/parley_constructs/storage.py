@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -58,6 +59,9 @@ class StorageProps:
         audio_archive_days: days after which recorded audio moves to archive storage; None keeps it where it is.
         access_log_days: how long the buckets' access logs are kept.
         noncurrent_days: how long a replaced or deleted object can be brought back.
+        upload_origins: origins of pages that post files to the documents bucket, such as "https://talk.example.com";
+            one `*` may stand in each. It lets browsers send, and permits nothing by itself: what a page may post, and
+            where to, is in the signed form that it was given.
     """
 
     removal_policy: RemovalPolicy = RemovalPolicy.RETAIN
@@ -69,6 +73,7 @@ class StorageProps:
     audio_archive_days: int | None = 30
     access_log_days: int = 90
     noncurrent_days: int = 30
+    upload_origins: Sequence[str] = ()
 
 
 class Storage(Construct):
@@ -110,6 +115,12 @@ class Storage(Construct):
 
         self.access_logs_bucket = self._access_logs()
         self.documents_bucket = self._bucket("Documents", event_bridge=True)
+        if self._props.upload_origins:
+            self.documents_bucket.add_cors_rule(
+                allowed_methods=[s3.HttpMethods.POST],
+                allowed_origins=list(self._props.upload_origins),
+                max_age=3600,
+            )
         self.audio_bucket = self._bucket("Audio", lifecycle_rules=self._audio_lifecycle())
         # What a browser loads is public: CloudFront reads it without a grant on the data's key.
         self.web_bucket = self._bucket("Web", encrypted_with_key=False) if self._props.web_bucket else None

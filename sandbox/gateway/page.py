@@ -36,15 +36,15 @@ class Page:
         return Response(content, media_type=kind, headers={"cache-control": "no-cache"})
 
     async def configuration(self, request: Request) -> Response:
-        """`/config.json`: how to sign in, and which model answers."""
+        """`/config.json`: how to sign in, which model answers, and which embeds."""
         try:
             outputs: dict[str, Any] = json.loads(await asyncio.to_thread(self._outputs.read_text))
         except (OSError, ValueError):
             outputs = {}
         try:
-            model = (await self._models.get("/_model")).json()["model"]
-        except (httpx.HTTPError, ValueError, KeyError):
-            model = "unavailable"
+            answering = (await self._models.get("/_model")).json()
+        except (httpx.HTTPError, ValueError):
+            answering = {}
         return JSONResponse(
             {
                 "auth": outputs.get("auth", "cognito"),
@@ -54,7 +54,8 @@ class Page:
                 # Relative to the page: a browser cannot call MiniStack's own port, another origin.
                 "cognito_endpoint": "/@aws/cognito",
                 "environment": "local",
-                "model": model,
+                "model": answering.get("model", "unavailable"),
+                "embedder": answering.get("embedder", "unavailable"),
             },
             headers={"cache-control": "no-store"},
         )

@@ -1,7 +1,7 @@
 """Bedrock Runtime's wire protocol: Converse, ConverseStream, and InvokeModel for Titan Text Embeddings V2.
 
 Requests, answers and errors have the shapes of the Amazon Bedrock API reference, so that the runtime's own SDK clients
-speak to it. `/_model` says which model answers; `/_faults` is for tests.
+speak to it. `/_model` says which model answers and which embeds; `/_faults` is for tests.
 """
 
 import json
@@ -13,12 +13,13 @@ from typing import Any
 
 import httpx
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from sandbox.models import extractive
-from sandbox.models.embedding import DIMENSIONS, embed
+from sandbox.models.embedding import DIMENSIONS, Embedder, installed_embedder
 from sandbox.models.event_stream import encode_event, encode_exception
 from sandbox.models.faults import KINDS, Fault, Faults
 from sandbox.models.ollama import Message, Ollama
@@ -66,8 +67,9 @@ class LanguageModel:
             yield piece
 
 
-def create_models(ollama_host: str | None = None) -> Starlette:
-    """The AI endpoints as an ASGI application."""
+def create_models(ollama_host: str | None = None, embedder: Embedder | None = None) -> Starlette:
+    """The AI endpoints as an ASGI application; without an embedder given, with this machine's."""
+    embeddings = embedder or installed_embedder()
     language_model = LanguageModel(Ollama(ollama_host))
     faults = Faults()
 
@@ -123,15 +125,15 @@ def create_models(ollama_host: str | None = None) -> Starlette:
         if model != EMBEDDING_MODEL:
             raise BedrockError("ResourceNotFoundException", f"The sandbox serves no InvokeModel for {model}.")
         text, dimensions, normalize = _read_embedding(body)
-        vector = embed(text, dimensions=dimensions, normalize=normalize)
+        vector = await run_in_threadpool(embeddings.embed, text, dimensions=dimensions, normalize=normalize)
         tokens = count_tokens(text)
         numbers = [round(float(value), 8) for value in vector]
         answer = {"embedding": numbers, "embeddingsByType": {"float": numbers}, "inputTextTokenCount": tokens}
-        headers = {**_headers("lexical (local)"), "x-amzn-bedrock-input-token-count": str(tokens)}
+        headers = {**_headers(embeddings.name), "x-amzn-bedrock-input-token-count": str(tokens)}
         return JSONResponse(answer, headers=headers)
 
     async def model(request: Request) -> Response:
-        return JSONResponse({"model": await language_model.name()})
+        return JSONResponse({"model": await language_model.name(), "embedder": embeddings.name})
 
     async def change_faults(request: Request) -> Response:
         if request.method == "DELETE":

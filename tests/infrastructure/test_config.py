@@ -160,9 +160,18 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
         "allowed: enableRag true, or enableDax false.",
     ),
     (
-        {"previousVectorStore": "faiss"},
-        'Flag "previousVectorStore" cannot be "faiss"; allowed: "none" '
-        "(moving from one store to another is not built yet).",
+        {"previousVectorStore": "chalkboard"},
+        'Flag "previousVectorStore" cannot be "chalkboard"; allowed: "faiss", "s3vectors", "opensearch", or "none".',
+    ),
+    (
+        {"vectorStore": "faiss", "previousVectorStore": "faiss"},
+        'previousVectorStore is "faiss" like vectorStore, but it names the store that a reindex moves from; '
+        'allowed: another store, or "none".',
+    ),
+    (
+        {"env": "local", "previousVectorStore": "s3vectors"},
+        'The environment "local" cannot have previousVectorStore "s3vectors", because the sandbox cannot create it; '
+        "allowed: null.",
     ),
     (
         {"enableAudioArchive": "true", "enableVoice": "false"},

@@ -89,7 +89,7 @@ def test_a_failing_record_is_isolated_retried_and_given_up_into_the_dead_letter_
 def test_it_may_follow_the_stream_mend_chunks_and_write_the_index_and_nothing_else(template: Template) -> None:
     assert actions(template, "Reembedding") == {
         *("dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams"),
-        *("dynamodb:BatchGetItem", "dynamodb:UpdateItem"),
+        *("dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:UpdateItem"),
         *("kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey"),
         "sqs:SendMessage",
         *("s3:GetObject", "s3:ListBucket", "s3:PutObject", "s3:AbortMultipartUpload", "s3:DeleteObject"),

@@ -88,8 +88,25 @@ def test_the_buckets_stack_depends_on_nothing_here(templates: dict[str, Template
 def test_failed_documents_end_in_the_dead_letter_queue(template: Template) -> None:
     queue = only(template, "AWS::SQS::Queue", having="IngestionQueue")
     dead = next(name for name in of_type(template, "AWS::SQS::Queue") if "DeadLetter" in name)
-    assert queue["RedrivePolicy"] == {"deadLetterTargetArn": {"Fn::GetAtt": [dead, "Arn"]}, "maxReceiveCount": 3}
+    assert queue["RedrivePolicy"] == {"deadLetterTargetArn": {"Fn::GetAtt": [dead, "Arn"]}, "maxReceiveCount": 10}
     assert only(template, "AWS::Events::Rule")["Targets"][0]["DeadLetterConfig"]["Arn"] == {"Fn::GetAtt": [dead, "Arn"]}
+
+
+def test_ingestion_can_put_messages_back_and_give_them_up(template: Template) -> None:
+    queues = {name: {"Ref": name} for name in of_type(template, "AWS::SQS::Queue")}
+    variables = _variables(template, "Ingestion")
+    assert [variables["DOCUMENTS_QUEUE_URL"], variables["DEAD_LETTER_QUEUE_URL"]] == [
+        next(reference for name, reference in queues.items() if part in name)
+        for part in ("IngestionQueue", "DeadLetterQueue")
+    ]
+    assert variables["MAX_DELIVERIES"] == "10"
+    granted = [
+        statement["Resource"]["Fn::GetAtt"][0]
+        for statement in statements(template, "Ingestion")
+        if "sqs:SendMessage" in statement["Action"]
+    ]
+    assert sorted(granted) == sorted(queues)
+    assert "sqs:ChangeMessageVisibility" in actions(template, "Ingestion")
 
 
 def test_a_message_stays_hidden_for_six_times_what_its_function_may_take(template: Template) -> None:
@@ -144,6 +161,13 @@ def test_retrieval_reads_and_never_writes(template: Template) -> None:
     allowed = actions(template, "Retrieval")
     assert {"s3:GetObject", "s3:ListBucket", "bedrock:InvokeModel"} <= allowed
     assert not {action for action in allowed if "Put" in action or "Delete" in action or "Update" in action}
+
+
+def test_retrieval_can_sign_links_to_documents_which_their_key_encrypts(template: Template) -> None:
+    granted = statements(template, "Retrieval")
+    read = [each["Resource"] for each in granted if "s3:GetObject" in each["Action"]]
+    assert "/documents/*" in [resource["Fn::Join"][1][-1] for resource in read]
+    assert "kms:Decrypt" in actions(template, "Retrieval")
 
 
 def test_ingestion_reads_documents_and_writes_the_index_only(template: Template) -> None:

@@ -189,3 +189,18 @@ def test_on_demand_throughput_can_be_capped() -> None:
         "AWS::DynamoDB::Table",
         {"OnDemandThroughput": {"MaxReadRequestUnits": 100, "MaxWriteRequestUnits": 20}},
     )
+
+
+def test_pages_may_post_to_the_documents_bucket_from_named_origins_only() -> None:
+    origins = ["https://talk.example.com", "https://*.example.org"]
+    buckets = template(upload_origins=origins).find_resources("AWS::S3::Bucket")
+    rules = {name: bucket["Properties"].get("CorsConfiguration") for name, bucket in buckets.items()}
+    [documents] = [name for name in rules if "Documents" in name]
+    assert rules.pop(documents) == {
+        "CorsRules": [{"AllowedMethods": ["POST"], "AllowedOrigins": origins, "MaxAge": 3600}]
+    }
+    assert set(rules.values()) == {None}
+
+
+def test_no_page_may_post_unless_its_origin_is_named(defaults: Template) -> None:
+    defaults.resource_properties_count_is("AWS::S3::Bucket", {"CorsConfiguration": Match.any_value()}, 0)

@@ -19,7 +19,9 @@ _STORES = {
     "NextGen": VectorStore.opensearch(max_capacity_units=4),
     "Classic": VectorStore.opensearch(generation="classic", standby_replicas=False),
     "Isolated": VectorStore.opensearch(),
+    "Moving": VectorStore.s3_vectors(),
 }
+_PREVIOUS = {"Moving": VectorStore.opensearch()}
 
 
 def _build(app: App) -> None:
@@ -44,6 +46,7 @@ def _build(app: App) -> None:
                 documents_bucket=bucket,
                 knowledge_table=table,
                 vector_store=store,
+                previous_vector_store=_PREVIOUS.get(name),
                 code=code(),
                 ingestion_handler="index.handler",
                 retrieval_handler="index.handler",
@@ -86,9 +89,11 @@ def _policy(template: Template, resource_type: str, kind: str) -> list[dict[str,
 
 
 def test_s3_vectors_keeps_the_text_out_of_the_filterable_metadata(templates: dict[str, Template]) -> None:
-    index = only(templates["S3Vectors"], "AWS::S3Vectors::Index")
-    assert index["MetadataConfiguration"] == {"NonFilterableMetadataKeys": ["text"]}
-    assert (index["Dimension"], index["DistanceMetric"], index["DataType"]) == (1024, "cosine", "float32")
+    indexes = of_type(templates["S3Vectors"], "AWS::S3Vectors::Index").values()
+    assert len(indexes) == 2
+    for index in (each["Properties"] for each in indexes):
+        assert index["MetadataConfiguration"] == {"NonFilterableMetadataKeys": ["text"]}
+        assert (index["Dimension"], index["DistanceMetric"], index["DataType"]) == (1024, "cosine", "float32")
 
 
 def test_s3_vectors_key_admits_the_indexing_service(templates: dict[str, Template]) -> None:
@@ -163,8 +168,10 @@ def test_the_index_waits_for_leave_to_make_it(templates: dict[str, Template], st
     by_permission = {tuple(rule["Rules"][0]["Permission"]): rule["Principal"] for rule in rules}
     [deployer] = [principals for permissions, principals in by_permission.items() if "aoss:CreateIndex" in permissions]
     assert "cfn-exec-role" in deployer[0]
-    [index] = of_type(template, "AWS::OpenSearchServerless::Index").values()
-    assert any("Access" in each for each in index["DependsOn"])
+    indexes = of_type(template, "AWS::OpenSearchServerless::Index").values()
+    assert [each["Properties"]["IndexName"] for each in indexes] == ["passages-a", "passages-b"]
+    for index in indexes:
+        assert any("Access" in each for each in index["DependsOn"])
 
 
 @pytest.mark.parametrize("stack", ["NextGen", "Classic"])
@@ -180,7 +187,10 @@ def test_ingestion_writes_and_retrieval_reads(templates: dict[str, Template], st
 
 
 def test_the_index_serves_meaning_and_words(templates: dict[str, Template]) -> None:
-    index = only(templates["NextGen"], "AWS::OpenSearchServerless::Index")
+    index = only(templates["NextGen"], "AWS::OpenSearchServerless::Index", having="IndexA")
+    assert (
+        index["Mappings"] == only(templates["NextGen"], "AWS::OpenSearchServerless::Index", having="IndexB")["Mappings"]
+    )
     fields = index["Mappings"]["Properties"]
     assert fields["vector"]["Type"] == "knn_vector"
     assert fields["vector"]["Dimension"] == 1024
@@ -189,14 +199,14 @@ def test_the_index_serves_meaning_and_words(templates: dict[str, Template]) -> N
     assert fields["text"]["Type"] == "text"
     assert {fields[name]["Type"] for name in ("owner", "document_id", "version")} == {"keyword"}
     # What the runtime's store writes; tests/unit/opensearch_double.py takes the same set.
-    assert set(fields) == {"owner", "document_id", "version", "chunk", "text", "vector"}
+    assert set(fields) == {"owner", "document_id", "version", "chunk", "fields", "text", "vector"}
     assert index["Settings"]["Index"]["Knn"] is True
 
 
 @pytest.mark.parametrize(
     ("stack", "variables"),
     [
-        ("S3Vectors", {"VECTOR_STORE": "s3vectors", "VECTOR_INDEX_ARN": "IndexArn"}),
+        ("S3Vectors", {"VECTOR_STORE": "s3vectors", "VECTOR_INDEX_ARN_A": "IndexA", "VECTOR_INDEX_ARN_B": "IndexB"}),
         ("NextGen", {"VECTOR_STORE": "opensearch", "COLLECTION_ENDPOINT": "CollectionEndpoint", "VECTOR_INDEX": ""}),
     ],
 )
@@ -206,6 +216,35 @@ def test_functions_know_their_store(templates: dict[str, Template], stack: str, 
             environment = function["Properties"]["Environment"]["Variables"]
             for variable, value in variables.items():
                 assert value in str(environment[variable])
+
+
+def test_with_a_previous_store_functions_know_and_may_use_both(templates: dict[str, Template]) -> None:
+    template = templates["Moving"]
+    for function in ("Ingestion", "Retrieval"):
+        environment = only(template, "AWS::Lambda::Function", having=function)["Environment"]["Variables"]
+        assert (environment["VECTOR_STORE"], environment["PREVIOUS_VECTOR_STORE"]) == ("s3vectors", "opensearch")
+        assert {"VECTOR_INDEX_ARN_A", "VECTOR_INDEX_ARN_B", "COLLECTION_ENDPOINT", "VECTOR_INDEX"} <= set(environment)
+    assert {"s3vectors:PutVectors", "aoss:APIAccessAll"} <= actions(template, "Ingestion")
+    assert {"s3vectors:QueryVectors", "aoss:APIAccessAll"} <= actions(template, "Retrieval")
+    rules = _policy(template, "AWS::OpenSearchServerless::AccessPolicy", "data")
+    assert [rule["Rules"][0]["Permission"][-1] for rule in rules[1:]] == ["aoss:ReadDocument", "aoss:WriteDocument"]
+
+
+def test_a_store_is_not_its_own_forerunner() -> None:
+    stack = Stack(App(), "Twice")
+    key = dynamodb.Attribute(name="pk", type=dynamodb.AttributeType.STRING)
+    props = KnowledgeBaseProps(
+        documents_bucket=s3.Bucket(stack, "Documents"),
+        knowledge_table=dynamodb.Table(stack, "Table", partition_key=key),
+        vector_store=VectorStore.faiss(),
+        previous_vector_store=VectorStore.faiss(),
+        code=code(),
+        ingestion_handler="index.handler",
+        retrieval_handler="index.handler",
+        embedding_model="amazon.titan-embed-text-v2:0",
+    )
+    with pytest.raises(ValueError, match="Both the vector store and the previous one are 'faiss'"):
+        KnowledgeBase(stack, "KnowledgeBase", props=props)
 
 
 def test_an_isolated_function_has_an_endpoint_to_its_collection(templates: dict[str, Template]) -> None:
@@ -226,12 +265,13 @@ def test_an_isolated_function_has_an_endpoint_to_its_collection(templates: dict[
 
 
 def test_a_store_names_the_endpoints_it_needs() -> None:
-    def names(store: VectorStore) -> list[str]:
-        return [endpoint.short_name for endpoint in KnowledgeBase.interface_endpoints(store)]
+    def names(*stores: VectorStore) -> list[str]:
+        return [endpoint.short_name for endpoint in KnowledgeBase.interface_endpoints(*stores)]
 
     assert names(VectorStore.faiss()) == ["bedrock-runtime"]
     assert names(VectorStore.s3_vectors()) == ["bedrock-runtime", "s3vectors"]
     assert names(VectorStore.opensearch()) == ["bedrock-runtime"]
+    assert names(VectorStore.opensearch(), VectorStore.s3_vectors()) == ["bedrock-runtime", "s3vectors"]
 
 
 def test_an_unknown_generation_is_refused_in_one_sentence() -> None:

@@ -16,6 +16,7 @@ REGION = {"region": "eu-west-1"}
 VALUES: dict[str, list[Any]] = {
     "enableRag": [True, False],
     "vectorStore": ["faiss", "s3vectors", "opensearch"],
+    "previousVectorStore": ["none", "faiss", "s3vectors", "opensearch"],
     "enableVoice": [True, False],
     "enableDax": [False, True],
     "auth": ["cognito", "api-key"],
@@ -66,11 +67,14 @@ def test_rows_hold_every_pair_that_the_configuration_accepts() -> None:
     assert missing == []
 
 
-def test_the_one_pair_that_is_refused_is_the_cache_without_its_table() -> None:
+def test_the_pairs_that_are_refused_are_a_store_as_its_own_forerunner_and_the_cache_without_its_table() -> None:
     refused = {json.dumps(pair): sentence for pair in PAIRS if (sentence := refusal(pair)) is not None}
+    cache = refused.pop('{"enableRag": false, "enableDax": true}')
 
-    assert list(refused) == ['{"enableRag": false, "enableDax": true}']
-    assert refused.popitem()[1].startswith("enableDax is true while enableRag is false")
+    assert cache.startswith("enableDax is true while enableRag is false")
+    assert [json.loads(pair) for pair in refused] == [
+        {"vectorStore": store, "previousVectorStore": store} for store in VALUES["vectorStore"]
+    ]
 
 
 @pytest.mark.parametrize("flags", ROWS, ids=_id)
@@ -82,7 +86,8 @@ def test_row_synthesizes_with_what_its_flags_ask_for_and_nothing_more(synth: Syn
     types = {resource["Type"] for _, resource in assembly.resources()}
     stores = {"s3vectors": "AWS::S3Vectors::Index", "opensearch": "AWS::OpenSearchServerless::Index"}
     for store, resource_type in stores.items():
-        assert (resource_type in types) == (flags["enableRag"] and flags["vectorStore"] == store)
+        deployed = (flags["vectorStore"], flags["previousVectorStore"])
+        assert (resource_type in types) == (flags["enableRag"] and store in deployed)
     assert ("AWS::DAX::Cluster" in types) == flags["enableDax"]
     assert ("AWS::WAFv2::WebACL" in types) == flags["enableWaf"]
     assert ("AWS::Cognito::UserPool" in types) == (flags["auth"] == "cognito")

@@ -3,12 +3,13 @@
 import json
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import boto3
 import httpx
+import psutil
 from websockets.sync.client import ClientConnection, connect
 
 from sandbox.demo_user import ensure_user, new_password, session, sign_in
@@ -114,6 +115,17 @@ class Sandbox:
         pages = self.aws("lambda").get_paginator("list_functions").paginate()
         [function] = [found for page in pages for found in page["Functions"] if found.get("Handler") == handler]
         return dict(function)
+
+    def running(self, module: str) -> set[psutil.Process]:
+        """The processes that run a function now."""
+        name = self.function(module)["FunctionName"]
+        found: set[psutil.Process] = set()
+        for child in psutil.Process(self.outputs["pids"]["ministack"]).children(recursive=True):
+            # One may end while it is looked at.
+            with suppress(psutil.Error):
+                if child.environ().get("AWS_LAMBDA_FUNCTION_NAME") == name:
+                    found.add(child)
+        return found
 
     def close(self) -> None:
         """Close every client."""

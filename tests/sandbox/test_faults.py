@@ -111,12 +111,12 @@ def test_a_key_belongs_to_one_request(user: Person) -> None:
 def test_a_function_killed_in_a_turn_leaves_one_turn_after_the_retry(sandbox: Sandbox, user: Person) -> None:
     question, key = unique(QUESTION), str(uuid.uuid4())
     sandbox.fault(containing=question, operation="Converse", delay=8.0, times=1)
-    before = _functions(sandbox, "chat")
+    before = sandbox.running("chat")
     answers: list[httpx.Response] = []
     asking = threading.Thread(target=lambda: answers.append(user.chat(question, key=key)))
     asking.start()
     time.sleep(3)
-    _kill(before | _functions(sandbox, "chat"))
+    _kill(before | sandbox.running("chat"))
     asking.join()
     assert answers[0].status_code >= 500
 
@@ -129,13 +129,6 @@ def test_a_function_killed_in_a_turn_leaves_one_turn_after_the_retry(sandbox: Sa
     [conversation] = user.conversations()
     assert conversation["conversation_id"] == retried.json()["conversation_id"]
     assert len(user.http.get(f"/conversations/{conversation['conversation_id']}").json()["turns"]) == 2
-
-
-def _functions(sandbox: Sandbox, module: str) -> set[psutil.Process]:
-    """The processes that run a function now."""
-    name = sandbox.function(module)["FunctionName"]
-    running = psutil.Process(sandbox.outputs["pids"]["ministack"]).children(recursive=True)
-    return {child for child in running if child.environ().get("AWS_LAMBDA_FUNCTION_NAME") == name}
 
 
 def _kill(functions: set[psutil.Process]) -> None:

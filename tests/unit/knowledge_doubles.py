@@ -5,9 +5,10 @@ import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from parley.knowledge.chunks import Chunk, ChunkId, Hit, IndexedChunk
+from parley.knowledge.chunks import Chunk, ChunkId, Hit, IndexedChunk, Metadata
 from parley.knowledge.documents import Checkpoint, Document, DocumentState
 from parley.knowledge.errors import Superseded
+from parley.knowledge.filters import NO_FILTER, Filter, matches
 from parley.knowledge.ports import StoredFile, Upload
 
 
@@ -34,6 +35,7 @@ class ListIndex:
 
     def __init__(self) -> None:
         self.rows: dict[ChunkId, Sequence[float]] = {}
+        self.fields: dict[ChunkId, Metadata] = {}
         self.prepared = 0
 
     def prepare(self) -> None:
@@ -41,16 +43,25 @@ class ListIndex:
 
     def add(self, chunks: Sequence[IndexedChunk]) -> None:
         self.rows.update({chunk.id: chunk.vector for chunk in chunks})
+        self.fields.update({chunk.id: chunk.metadata for chunk in chunks})
 
     def remove(self, ids: Sequence[ChunkId]) -> None:
         for id_ in ids:
             self.rows.pop(id_, None)
 
-    def search(self, vector: Sequence[float], *, owners: Sequence[str], limit: int, text: str = "") -> list[Hit]:
+    def search(
+        self,
+        vector: Sequence[float],
+        *,
+        owners: Sequence[str],
+        limit: int,
+        text: str = "",
+        where: Filter = NO_FILTER,
+    ) -> list[Hit]:
         hits = [
             Hit(id_, sum(a * b for a, b in zip(vector, row, strict=True)))
             for id_, row in self.rows.items()
-            if id_.owner in owners
+            if id_.owner in owners and matches(where, self.fields[id_], document_id=id_.document_id)
         ]
         return sorted(hits, key=lambda hit: -hit.score)[:limit]
 
@@ -61,6 +72,7 @@ class DictRecords:
     def __init__(self) -> None:
         self.records: dict[tuple[str, str], Document] = {}
         self.texts: dict[ChunkId, Chunk] = {}
+        self.barred: dict[tuple[str, str], str | None] = {}
 
     def document(self, owner: str, document_id: str) -> Document | None:
         return self.records.get((owner, document_id))
@@ -76,10 +88,11 @@ class DictRecords:
     def put_new(self, document: Document, *, unless_used_within_seconds: int | None = None) -> Document:
         return self.records.setdefault((document.owner, document.document_id), document)
 
-    def replace(self, document: Document, *, keep_version: bool) -> Document | None:
+    def replace(self, document: Document, *, keep_version: bool, barred: str | None = None) -> Document | None:
         record = self._living(document)
         if record is None:
             return None
+        self.barred[document.owner, document.document_id] = barred
         changed = replace(
             record, name=document.name, key=document.key, size=document.size, state=DocumentState.PENDING, reason=None
         )
@@ -92,6 +105,8 @@ class DictRecords:
     def claim(self, document: Document, version: str, size: int) -> Document | None:
         record = self._living(document)
         if record is None or record.key != document.key or record.version == version:
+            return None
+        if self.barred.get((document.owner, document.document_id)) == version:
             return None
         goes_on = document.checkpoint is not None and document.checkpoint.version == version
         claimed = replace(record, state=DocumentState.INDEXING, claim=version, size=size, version=None, reason=None)
@@ -156,6 +171,9 @@ class DictFiles:
 
     def upload_form(self, key: str, *, max_bytes: int, media_type: str) -> Upload:
         return Upload("https://bucket.example", {"key": key}, 900)
+
+    def link(self, key: str, *, media_type: str, disposition: str, expires_in: int) -> str:
+        return f"https://bucket.example/{key}?type={media_type}&as={disposition}&for={expires_in}"
 
     def delete_folder(self, prefix: str, *, keep: str | None = None) -> None:
         for key in [key for key in self.files if key.startswith(prefix) and key != keep]:

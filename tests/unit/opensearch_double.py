@@ -16,8 +16,8 @@ from botocore.credentials import Credentials
 
 from tests.unit.http_double import Asked
 
-INDEX = "passages"
-FIELDS = {"owner", "document_id", "version", "chunk", "text", "vector"}
+INDEX = "passages-a"
+FIELDS = {"owner", "document_id", "version", "chunk", "fields", "text", "vector"}
 """The fields of the index's mapping; a template test holds the construct to the same."""
 CREDENTIALS = Credentials("AKIDEXAMPLE", "secret", "token")
 
@@ -88,7 +88,8 @@ class VectorCollection:
                 hit["_source"] = {name: self.visible[hit["_id"]][name] for name in body["_source"]}
         failed = self.failed_shards.pop(0) if self.failed_shards else 0
         shards = {"total": 2, "successful": 2 - failed, "skipped": 0, "failed": failed}
-        found = {"total": {"value": len(best), "relation": "eq"}, "max_score": 1.0, "hits": hits}
+        counted = len(best) if body.get("track_total_hits") else min(len(best), 10_000)
+        found = {"total": {"value": counted, "relation": "eq"}, "max_score": 1.0, "hits": hits}
         return {"took": 1, "timed_out": False, "_shards": shards, "hits": found}
 
 
@@ -103,7 +104,8 @@ def score(query: Any, id_: str, document: dict[str, Any]) -> float | None:
             return 0.0 if document[name] == value else None
         case "terms":
             [(name, values)] = body.items()
-            return 0.0 if document[name] in values else None
+            held = document[name] if isinstance(document[name], list) else [document[name]]
+            return None if set(values).isdisjoint(held) else 0.0
         case "ids":
             return 0.0 if id_ in body["values"] else None
         case "match":

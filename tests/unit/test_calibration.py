@@ -13,6 +13,7 @@ def settings() -> KnowledgeSettings:
 def test_every_store_has_numbers_with_their_source(store: str) -> None:
     found = CALIBRATIONS[store, TITAN]
     assert 0 < found.minimum_score < 1
+    assert 0 < found.minimum_coverage <= 1
     assert found.source
 
 
@@ -22,7 +23,7 @@ def test_a_pair_that_nobody_measured_says_so() -> None:
 
 
 def test_a_setting_overrides_the_calibrated_score(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert settings().calibrated_minimum_score() == CALIBRATIONS["faiss", TITAN].minimum_score
+    assert settings().calibration() == CALIBRATIONS["faiss", TITAN]
     for name, value in {
         "KNOWLEDGE_TABLE": "t",
         "DOCUMENTS_BUCKET": "b",
@@ -31,4 +32,7 @@ def test_a_setting_overrides_the_calibrated_score(monkeypatch: pytest.MonkeyPatc
         "MINIMUM_SCORE": "0.4",
     }.items():
         monkeypatch.setenv(name, value)
-    assert KnowledgeSettings.load().calibrated_minimum_score() == 0.4
+    assert KnowledgeSettings.load().calibration().minimum_score == 0.4
+    assert KnowledgeSettings.load().calibration().minimum_coverage == CALIBRATIONS["faiss", TITAN].minimum_coverage
+    monkeypatch.setenv("MINIMUM_COVERAGE", "0.5")
+    assert KnowledgeSettings.load().calibration().minimum_coverage == 0.5

@@ -81,8 +81,8 @@ def test_ids_are_unique_and_sort_by_time() -> None:
 @pytest.mark.parametrize(
     ("function", "unwanted"),
     [
-        ("documents", {"faiss", "numpy", "semantic_text_splitter", "docx", "lxml", "pypdfium2"}),
-        ("retrieval", {"semantic_text_splitter", "docx", "lxml", "pypdfium2"}),
+        ("documents", {"faiss", "numpy", "docx", "lxml", "pypdfium2"}),
+        ("retrieval", {"docx", "lxml", "pypdfium2"}),
         ("ingestion", {"docx", "lxml", "pypdfium2"}),
     ],
 )

@@ -1,3 +1,4 @@
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -5,10 +6,12 @@ import boto3
 import msgspec
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from moto import mock_aws
-from parley.aws.faiss_lexical import Postings
+from parley.aws.faiss_lexical import SPARSE_ROWS, Postings, PostingsFile
 from parley.aws.faiss_manifest import TIER_SEGMENTS
-from parley.aws.faiss_segment import GROUPED_FROM_ROWS, Run, Segment, SegmentFile, encode_chunks
+from parley.aws.faiss_segment import GROUPED_FROM_ROWS, Segment, encode_chunks
 from parley.aws.faiss_store import FaissStore
 from parley.knowledge.chunks import ChunkId, IndexedChunk
 from parley.knowledge.lexical import terms
@@ -107,43 +110,69 @@ def test_a_merge_keeps_the_words_of_live_chunks_and_forgets_the_others(s3: Any) 
     reader = FaissStore(s3, BUCKET, PREFIX, vector_weight=0)
     reader.prepare()
     [segment] = reader._view.segments.values()
-    assert segment.postings.rows_with(terms("alpha")[0]) == 1
-    assert segment.postings.rows_with(terms("common")[0]) == 2 * (TIER_SEGMENTS - 1)
+    assert spread(segment.postings, "alpha common") == [1, 2 * (TIER_SEGMENTS - 1)]
     assert ask(reader, "word3")[0] == "d3"
     assert ask(reader, "alpha")[0] == "first"
 
 
+def stored(postings: Postings, rows: int) -> Postings:
+    return Postings.decode(msgspec.msgpack.decode(msgspec.msgpack.encode(postings.encode()), type=PostingsFile), rows)
+
+
+def spread(postings: Postings, words: str) -> list[int]:
+    begins, ends = postings.find(np.asarray([terms(word)[0] for word in words.split()], dtype=np.uint32))
+    return [int(count) for count in ends - begins]
+
+
+def bm25(texts: list[str], weights: dict[int, float]) -> list[float]:
+    """By the book, a text at a time."""
+    counted = [Counter(terms(text)) for text in texts]
+    average = sum(count.total() for count in counted) / len(texts)
+    return [
+        sum(
+            weight * 2.2 * count[term] / (count[term] + 1.2 * (0.25 + 0.75 * count.total() / average))
+            for term, weight in weights.items()
+        )
+        for count in counted
+    ]
+
+
 def test_postings_come_back_as_they_were_stored() -> None:
     texts = ["a b b", "", "b c", "c " * 300]
-    postings = Postings.decode(Postings.of_texts(texts).encode(), len(texts))
-    weights = dict.fromkeys(terms("a b c"), 1.0)
-    expected = Postings.of_texts(texts).scores(weights, 2.0)
-    assert postings.scores(weights, 2.0).tolist() == expected.tolist()
-    assert [postings.rows_with(term) for term in terms("a b c d")] == [1, 2, 2, 0]
-    assert expected[1] == 0
+    assert spread(stored(Postings.of_texts(texts), 4), "a b c d") == [1, 2, 2, 0]
+    assert spread(stored(Postings.of_texts(["", ""]), 2), "a b") == [0, 0]
 
 
-@pytest.mark.parametrize("change", ["truncated", "rows", "lengths", "other"])
-def test_damaged_postings_are_refused(change: str) -> None:
-    content = Postings.of_texts(["a b", "b c"]).encode()
-    if change == "truncated":
-        content = content[:-3]
-    elif change == "other":
-        content = b"\x93\x01\x02\x03"
-    with pytest.raises(ValueError, match="damaged"):
-        Postings.decode(content, {"rows": 1, "lengths": 3}.get(change, 2))
+@pytest.mark.parametrize("rows", [1, 3])
+def test_postings_of_other_rows_are_refused(rows: int) -> None:
+    with pytest.raises(ValueError, match="do not match"):
+        stored(Postings.of_texts(["a b", "b c"]), rows)
 
 
-def test_a_segment_of_the_first_format_is_still_read() -> None:
-    matrix = unit(4).astype("<f2")
-    content = msgspec.msgpack.encode(
-        SegmentFile(1, DIMENSIONS, (Run("shared", "d", "v1", 0, 4),), vectors=matrix.tobytes())
-    )
-    segment = Segment(content, 1)
-    every = np.ones(4, dtype=bool)
-    [(score, row)] = segment.search(matrix[2].astype(np.float32), every, 1)
-    assert row == 2
-    assert score == pytest.approx(1.0, abs=3e-3)
+@settings(deadline=None)
+@given(st.data())
+def test_the_best_by_words_are_those_of_a_score_for_every_row(data: st.DataObject) -> None:
+    count = data.draw(st.sampled_from([40, 2 * SPARSE_ROWS]))
+    random = np.random.default_rng(data.draw(st.integers(0, 1_000)))
+    texts = [" ".join(f"w{n}" for n in row) for row in np.minimum(random.zipf(1.3, size=(count, 12)), 500).tolist()]
+    postings = stored(Postings.of_texts(texts), count)
+    words = data.draw(st.lists(st.integers(1, 60), min_size=1, max_size=8, unique=True))
+    asked = np.asarray([terms(f"w{n}")[0] for n in words], dtype=np.uint32)
+    begins, ends = postings.find(asked)
+    weights = np.log(1 + (count + 0.5) / (ends - begins + 0.5)).tolist()
+    exact = np.asarray(bm25(texts, dict(zip(asked.tolist(), weights, strict=True))))
+    allowed = random.random(count) < data.draw(st.sampled_from([0.05, 0.7, 1.0]))
+    limit = data.draw(st.integers(1, 20))
+    others = np.asarray(data.draw(st.lists(st.integers(0, count - 1), max_size=3)), dtype=np.int64)
+    question = list(zip(weights, begins.tolist(), ends.tolist(), strict=True))
+    rows, scores = postings.best(question, postings.total_length / count, allowed, limit, others)
+    assert scores.tolist() == pytest.approx(exact[rows].tolist(), rel=1e-4)
+    cut = len(rows) - len(others)
+    assert rows[cut:].tolist() == others.tolist()
+    best = sorted(exact[allowed & (exact > 0)].tolist())[-limit:]
+    assert sorted(scores[:cut].tolist()) == pytest.approx(best, rel=1e-4)
+    assert len(set(rows[:cut].tolist())) == cut
+    assert allowed[rows[:cut]].all()
 
 
 def test_a_large_segment_finds_almost_what_an_exact_search_finds_and_all_of_a_small_owner() -> None:
@@ -155,17 +184,16 @@ def test_a_large_segment_finds_almost_what_an_exact_search_finds_and_all_of_a_sm
         IndexedChunk(ChunkId("few" if n < 30 else "many", f"d{n:05d}", "v1", 0), row)
         for n, row in enumerate(rows.tolist())
     ]
-    segment = Segment(encode_chunks(chunks), 1)
+    segment = Segment(encode_chunks(chunks)[0], 1)
     queries = rows[:20] + 0.3 * unit(20)
-    order = sorted(range(count), key=lambda n: (chunks[n].id.owner, chunks[n].id.document_id))
-    many = segment.allowed(["many"], None)
-    few = segment.allowed(["few"], None)
+    many = segment.rows.allowed(["many"], {}, None)
+    few = segment.rows.allowed(["few"], {}, None)
     assert many is not None
     assert few is not None
     hits = 0
     for query in queries.astype(np.float32):
         exact = np.argsort(-(rows[30:] @ query))[:10] + 30
-        found = {order[row] for _, row in segment.search(query, many, 10)}
+        found = {int(segment.rows.chunk_id(row).document_id[1:]) for _, row in segment.search(query, many, 10)}
         hits += len(found & set(exact.tolist()))
         assert len(segment.search(query, few, 30)) == 30
     assert hits >= 0.95 * 200

@@ -2,9 +2,14 @@ import json
 from pathlib import Path
 
 import pytest
+from parley.knowledge.calibration import Calibration
 
 from benchmarks import knowledge_evaluate
-from benchmarks.knowledge_quality import ranking_quality
+from benchmarks.knowledge_held_out import WEIGHTS, evidence, held_out_recall
+from benchmarks.knowledge_local import SandboxEmbedder
+from benchmarks.knowledge_quality import Evidence, Library, ranking_quality
+from benchmarks.knowledge_squad import load
+from benchmarks.knowledge_stores import local_index
 
 PARAGRAPHS = {
     "Bees live in hives and make honey from nectar.": "What do bees make honey from?",
@@ -39,8 +44,61 @@ def test_a_folder_is_evaluated_and_drawn(data_set: Path, capsys: pytest.CaptureF
 
 
 def test_thresholds_refuse_more_the_higher_they_are(data_set: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert knowledge_evaluate.main([str(data_set), "--thresholds", "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    for kind in ("score", "coverage"):
+        refused = [row["refused_without"] for row in rows if row["of"] == kind]
+        assert refused == sorted(refused)
+        assert sum(row["calibrated"] for row in rows if row["of"] == kind) == 1
     assert knowledge_evaluate.main([str(data_set), "--thresholds"]) == 0
     assert "small" in capsys.readouterr().out
+
+
+def seen(article: int, score: float, coverage: float, *, answerable: bool = True) -> Evidence:
+    return Evidence(article, answerable, score, coverage)
+
+
+START = Calibration(0.25, 0.1, "test")
+
+
+def test_a_threshold_is_chosen_on_even_articles_and_reported_on_odd_ones() -> None:
+    even = [seen(0, 0.01, 0.3), seen(0, 0.01, 0.5), seen(0, 0.01, 0.9, answerable=False)]
+    odd = [seen(1, 0.01, 0.2), seen(1, 0.01, 0.6), seen(1, 0.01, 0.1, answerable=False)]
+    rows = knowledge_evaluate.thresholds([("set", [*even, *odd])], "faiss", "a model")
+    [chosen] = [row for row in rows if row.calibrated and row.of == "coverage"]
+    assert chosen.threshold == 0.3
+    assert (chosen.refused_with_answer, chosen.refused_without) == (0.5, 1.0)
+
+
+def test_a_question_is_refused_when_no_passage_is_near_nor_has_its_words() -> None:
+    assert seen(0, 0.24, 0.09).refused(START)
+    assert not seen(0, 0.25, 0.0).refused(START)
+    assert not seen(0, 0.0, 0.1).refused(START)
+
+
+def test_a_store_that_knows_no_words_is_calibrated_by_similarity() -> None:
+    found = [seen(0, 0.4, 0.0), seen(1, 0.4, 0.0), seen(1, 0.2, 0.0, answerable=False)]
+    rows = knowledge_evaluate.thresholds([("set", found)], "s3vectors", "a model")
+    assert {row.of for row in rows} == {"score"}
+    assert next(row.threshold for row in rows if row.calibrated) == 0.4
+
+
+def test_the_weight_for_one_half_is_the_best_one_for_the_other(data_set: Path) -> None:
+    recall, weights = held_out_recall([Library(load(data_set), SandboxEmbedder())])
+    assert recall == {"small": 1.0}
+    assert set(weights) == {0, 1}
+    assert set(weights.values()) <= set(WEIGHTS)
+
+
+def test_the_article_that_answers_is_really_taken_away(data_set: Path, tmp_path: Path) -> None:
+    library = Library(load(data_set), SandboxEmbedder())
+    index = local_index(tmp_path / "index").deployed
+    index.add(library.chunks())
+    found = evidence(library, index, "faiss")
+    with_answer = [each.coverage for each in found if each.answerable]
+    without = [each.coverage for each in found if not each.answerable]
+    assert len(with_answer) == len(without) == 3
+    assert min(with_answer) > max(without)
 
 
 @pytest.mark.parametrize("content", ["{", "{}", '{"data": []}', None])

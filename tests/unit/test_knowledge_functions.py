@@ -4,6 +4,7 @@ import base64
 import importlib
 import io
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import ModuleType
@@ -32,9 +33,10 @@ class Context:
     memory_limit_in_mb: int = 512
     invoked_function_arn: str = "arn:aws:lambda:us-east-1:000000000000:function:function"
     aws_request_id: str = "request-1"
+    seconds: int = 20
 
     def get_remaining_time_in_millis(self) -> int:
-        return 20_000
+        return self.seconds * 1000
 
 
 class Titan:
@@ -61,6 +63,7 @@ def client_error(code: str, status: int) -> ClientError:
 class Cloud:
     s3: Any
     dynamodb: Any
+    sqs: Any
     titan: Titan
     documents: ModuleType
     ingestion: ModuleType
@@ -89,18 +92,26 @@ class Cloud:
         response = function.handler(event, Context())
         return response["statusCode"], json.loads(response["body"]) if response.get("body") else None
 
-    def deliver(self, *events: Any) -> list[str]:
-        """Events through the queue; returns the ids of the messages that failed."""
+    def deliver(self, *events: Any, attempt: int = 1, seconds: int = 300) -> list[str]:
+        """Events through the queue; returns the ids of the messages that come again."""
         records = [
             {
                 "messageId": f"m{number}",
+                "receiptHandle": f"r{number}",
                 "body": event if isinstance(event, str) else json.dumps(event),
+                "attributes": {"ApproximateReceiveCount": str(attempt)},
                 "eventSource": "aws:sqs",
             }
             for number, event in enumerate(events)
         ]
-        response = self.ingestion.handler({"Records": records}, Context())
+        response = self.ingestion.handler({"Records": records}, Context(seconds=seconds))
         return [failure["itemIdentifier"] for failure in response["batchItemFailures"]]
+
+    def queued(self, name: str) -> list[Any]:
+        """What was put into a queue, decoded where it is JSON."""
+        messages = self.sqs.receive_message(QueueUrl=os.environ[f"{name}_URL"], MaxNumberOfMessages=10)
+        bodies = [message["Body"] for message in messages.get("Messages", [])]
+        return [json.loads(body) if body.startswith("{") else body for body in bodies]
 
     def settle(self) -> list[str]:
         """The events that the bucket would send: one for every file, and for every record's key without one."""
@@ -123,8 +134,9 @@ class Cloud:
         return passages
 
 
-def bucket_event(key: str, kind: str = "Object Created") -> dict[str, Any]:
-    return {"source": "aws.s3", "detail-type": kind, "detail": {"bucket": {"name": BUCKET}, "object": {"key": key}}}
+def bucket_event(key: str, kind: str = "Object Created", *, size: int = 0) -> dict[str, Any]:
+    about = {"key": key, "size": size}
+    return {"source": "aws.s3", "detail-type": kind, "detail": {"bucket": {"name": BUCKET}, "object": about}}
 
 
 @pytest.fixture
@@ -148,7 +160,8 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
         importlib.import_module(f"parley.functions.{name}") for name in ("documents", "ingestion", "retrieval")
     ]
     documents, ingestion, retrieval = functions
-    caches = [clients.s3, clients.dynamodb, documents.library, ingestion.ingestion, retrieval.retrieval]
+    caches = [clients.s3, clients.dynamodb, clients.sqs, documents.library, retrieval.retrieval]
+    caches += [ingestion.ingestion, ingestion.queue, ingestion.settings]
     titan = Titan()
     monkeypatch.setattr(clients, "embedding_runtime", lambda attempts: titan)
     with mock_aws():
@@ -157,6 +170,10 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
         s3 = boto3.client("s3")
         s3.create_bucket(Bucket=BUCKET)
         s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+        sqs = boto3.client("sqs")
+        for name in ("DOCUMENTS_QUEUE", "DEAD_LETTER_QUEUE"):
+            monkeypatch.setenv(f"{name}_URL", sqs.create_queue(QueueName=name)["QueueUrl"])
+        monkeypatch.setenv("MAX_DELIVERIES", "10")
         dynamodb = boto3.client("dynamodb")
         dynamodb.create_table(
             TableName=TABLE,
@@ -164,7 +181,7 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
             AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
             KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
         )
-        yield Cloud(s3, dynamodb, titan, documents, ingestion, retrieval)
+        yield Cloud(s3, dynamodb, sqs, titan, documents, ingestion, retrieval)
     for cached in caches:
         cached.cache_clear()
 
@@ -178,6 +195,7 @@ def test_a_document_is_added_indexed_found_and_cited(cloud: Cloud) -> None:
     assert (document["state"], document["chunk_count"], document["shared"]) == ("ready", 1, False)
     [passage] = cloud.ask("When does the gateway close idle connections?")
     assert passage["score"] > 0.3
+    assert f"/documents/user-{ADA}/{id_}/Sandbox.md?" in passage.pop("source_url")
     assert {**passage, "score": 0} == {
         "document_id": id_,
         "document": "Sandbox.md",
@@ -193,6 +211,105 @@ def test_a_question_that_nothing_comes_near_gets_no_passages(cloud: Cloud) -> No
     cloud.add("a.txt", "Volcanoes erupt.")
     cloud.settle()
     assert cloud.ask("zymurgy quokka xylophone") == []
+
+
+def test_an_id_of_the_callers_choice_makes_one_document_however_often_it_is_sent(cloud: Cloud) -> None:
+    request = {"name": "bees.txt", "text": "Bees sleep in winter.", "document_id": "019a_bees-1"}
+
+    first, second = (cloud.http("POST", "/knowledge/documents", request) for _ in range(2))
+
+    assert (first[0], first[1]["document_id"]) == (201, "019a_bees-1")
+    assert (second[0], second[1]["error"]["code"]) == (409, "conflict")
+    assert cloud.http("POST", "/knowledge/documents", {**request, "shared": True}, subject=CURATOR)[0] == 201
+    assert len(cloud.http("GET", "/knowledge/documents", subject=BOB)[1]["documents"]) == 1
+    cloud.http("DELETE", "/knowledge/documents/019a_bees-1")
+    status, body = cloud.http("POST", "/knowledge/documents", {**request, "name": "bees.txt", "text": None, "size": 3})
+    assert (status, body["error"]["code"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize("id_", ["", "a/b", "a b", "é", "x" * 65, "a\n"])
+def test_an_id_that_could_not_be_part_of_a_key_is_refused(cloud: Cloud, id_: str) -> None:
+    status, body = cloud.http("POST", "/knowledge/documents", {"name": "a.txt", "text": "A.", "document_id": id_})
+    assert (status, body["error"]["code"]) == (422, "validation_failed")
+
+
+def test_a_filter_names_fields_of_records_and_documents(cloud: Cloud) -> None:
+    words = [
+        {"word": "bees", "language": "en", "level": 1, "common": True},
+        {"word": "abeilles, les bees", "language": "fr", "level": 1, "common": False},
+        {"word": "bees, Bienen", "language": "de", "level": 2.5, "common": True},
+    ]
+    ids = [cloud.add("words.json", json.dumps(words)), cloud.add("prose.txt", "Bees sleep in winter.")]
+    ids.append(cloud.add("table.csv", "word,level\nbees in a table,1\n"))
+    cloud.settle()
+
+    def found(**where: Any) -> set[tuple[str, str]]:
+        body = {"query": "bees", "top_k": 20, "filter": where}
+        status, answer = cloud.http("POST", "/rag/query", body)
+        assert status == 200, answer
+        return {(found["document"], found["text"].split("\n")[0]) for found in answer["passages"]}
+
+    english, french, german = (("words.json", f"word: {record['word']}") for record in words)
+    prose, table = ("prose.txt", "Bees sleep in winter."), ("table.csv", "word: bees in a table")
+    assert found() == {english, french, german, prose, table}
+    assert found(language="fr") == {french}
+    assert found(language=["fr", "de"], common=True) == {german}
+    assert found(level=1) == {english, french}
+    assert found(level=[1.0, 2.5]) == {english, french, german}
+    assert found(level="1") == {table}
+    assert found(document_id=ids[1]) == {prose}
+    assert found(document_id=ids[:2], level=2.5) == {german}
+    assert found(language="it") == set()
+
+
+def test_a_filter_opens_nobody_elses_documents(cloud: Cloud) -> None:
+    id_ = cloud.add("secret.json", json.dumps([{"name": "Ada keeps bees", "place": "garden"}]))
+    cloud.settle()
+    for where in ({"document_id": id_}, {"place": "garden"}, {"owner": f"user-{ADA}"}):
+        body = {"query": "Ada keeps bees", "filter": where}
+        assert cloud.http("POST", "/rag/query", body, subject=BOB) == (200, {"passages": []})
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        [],
+        "language",
+        {"language": None},
+        {"language": {"$ne": "fr"}},
+        {"language": [["fr"]]},
+        {"language": []},
+        {"language": "x" * 201},
+        {"": "fr"},
+        {"level": 10**18},
+        {"level": list(range(21))},
+        {f"field-{n}": n for n in range(11)},
+        {"document_id": 7},
+        {"document_id": "no/id"},
+    ],
+)
+def test_bad_filters_are_refused_in_a_sentence(cloud: Cloud, where: Any) -> None:
+    status, answer = cloud.http("POST", "/rag/query", {"query": "bees", "filter": where})
+    assert (status, answer["error"]["code"]) == (422, "validation_failed")
+    assert answer["error"]["message"].endswith(".")
+    assert "filter" in answer["error"]["message"]
+
+
+def test_a_document_links_to_its_file_for_those_who_may_read_it(cloud: Cloud) -> None:
+    own = cloud.add("own.html", "<p>Bees hum.</p>")
+    shared = cloud.add("rules.txt", "Meals are free.", subject=CURATOR, shared=True)
+    path = f"/knowledge/documents/{own}"
+    assert cloud.http("GET", path)[1]["source_url"] is None
+    cloud.settle()
+    url = cloud.http("GET", path)[1]["source_url"]
+    assert "X-Amz-Expires=900" in url
+    assert "response-content-disposition=attachment" in url
+    assert cloud.http("GET", path, subject=BOB)[0] == 404
+    assert "source_url" in cloud.http("GET", f"/knowledge/documents/{shared}", subject=BOB)[1]
+    # A list is for looking around: it opens nothing.
+    assert "source_url" not in cloud.http("GET", "/knowledge/documents")[1]["documents"][0]
+    stored = cloud.dynamodb.scan(TableName=TABLE)["Items"]
+    assert "X-Amz" not in str(stored)
 
 
 def test_nobody_finds_or_sees_anothers_documents(cloud: Cloud) -> None:
@@ -356,7 +473,8 @@ def test_a_document_that_breaks_its_reader_fails_alone(cloud: Cloud) -> None:
     cloud.s3.put_object(Bucket=BUCKET, Key=f"{folder}/bomb/bomb.docx", Body=bomb)
     cloud.s3.put_object(Bucket=BUCKET, Key=f"{folder}/good/good.docx", Body=word("Good news."))
     events = [bucket_event(f"{folder}/{name}/{name}.docx") for name in ("bomb", "good")]
-    assert cloud.deliver(*events) == ["m0"]
+    assert cloud.deliver(*events) == []
+    assert cloud.queued("DEAD_LETTER_QUEUE") == [events[0]]
     failed = cloud.http("GET", "/knowledge/documents/bomb")[1]
     assert (failed["state"], failed["chunk_count"]) == ("failed", 0)
     assert "200 MB when it is unpacked" in failed["reason"]
@@ -383,7 +501,6 @@ def test_a_cursor_into_anothers_documents_shows_ones_own(cloud: Cloud) -> None:
         {"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": BUCKET},
         bucket_event("indexes/faiss/manifest.json"),
         bucket_event(f"documents/user-{ADA}/x/a.txt", "Object Tags Added"),
-        {"detail-type": "Object Created", "detail": {}},
         [],
     ],
 )
@@ -391,31 +508,85 @@ def test_messages_that_are_no_documents_event_are_done(cloud: Cloud, message: An
     assert cloud.deliver(message) == []
 
 
-def test_one_bad_message_does_not_hold_up_the_others(cloud: Cloud) -> None:
+def test_what_no_delivery_can_mend_is_given_up_at_once_and_holds_up_nothing(cloud: Cloud) -> None:
     good, bad = f"documents/user-{ADA}/good/a.txt", f"documents/user-{ADA}/bad/b.txt"
     cloud.s3.put_object(Bucket=BUCKET, Key=good, Body=b"Good news.")
     cloud.s3.put_object(Bucket=BUCKET, Key=bad, Body=b"\xff\xff")
-    assert cloud.deliver(bucket_event(bad), "not json", bucket_event(good)) == ["m0", "m1"]
+    assert cloud.deliver(bucket_event(bad), "not json", bucket_event(good)) == []
+    assert sorted(cloud.queued("DEAD_LETTER_QUEUE"), key=str) == sorted([bucket_event(bad), "not json"], key=str)
+    assert cloud.queued("DOCUMENTS_QUEUE") == []
     assert cloud.http("GET", "/knowledge/documents/good")[1]["state"] == "ready"
     failed = cloud.http("GET", "/knowledge/documents/bad")[1]
     assert failed["state"] == "failed"
     assert "UTF-8" in failed["reason"]
 
 
-def test_all_messages_failing_is_no_crash(cloud: Cloud) -> None:
-    assert cloud.deliver("not json") == ["m0"]
+@pytest.mark.parametrize("detail", [{}, {"object": {}}, {"object": {"key": 7}}, {"object": "x"}, "x", None, 7, []])
+def test_a_malformed_event_does_not_come_again(cloud: Cloud, detail: Any) -> None:
+    event = {"detail-type": "Object Created", "detail": detail}
+    assert cloud.deliver(event) == []
+    assert cloud.queued("DEAD_LETTER_QUEUE") == [event]
 
 
-def test_a_throttled_model_fails_the_message_and_the_next_delivery_heals_it(cloud: Cloud) -> None:
+def test_a_throttled_model_lets_the_message_come_again_and_that_heals_it(cloud: Cloud) -> None:
     id_ = cloud.add("a.txt", "Bees hum. " * 600)
     cloud.titan.failure = client_error("ThrottlingException", 429)
     assert cloud.settle() == ["m0"]
-    failed = cloud.http("GET", f"/knowledge/documents/{id_}")[1]
-    assert failed["state"] == "failed"
-    assert "tried again" in failed["reason"]
+    waiting = cloud.http("GET", f"/knowledge/documents/{id_}")[1]
+    assert (waiting["state"], waiting["reason"]) == ("indexing", None)
     cloud.titan.failure = None
     assert cloud.settle() == []
     assert cloud.http("GET", f"/knowledge/documents/{id_}")[1]["state"] == "ready"
+    assert cloud.queued("DEAD_LETTER_QUEUE") == []
+
+
+def test_the_last_delivery_says_that_it_failed(cloud: Cloud) -> None:
+    id_ = cloud.add("a.txt", "Bees hum.")
+    [key] = [item["Key"] for item in cloud.s3.list_objects_v2(Bucket=BUCKET)["Contents"]]
+    cloud.titan.failure = client_error("ThrottlingException", 429)
+    assert cloud.deliver(bucket_event(key), attempt=9) == ["m0"]
+    assert cloud.deliver(bucket_event(key), attempt=10) == []
+    failed = cloud.http("GET", f"/knowledge/documents/{id_}")[1]
+    assert failed["state"] == "failed"
+    assert "Upload it again" in failed["reason"]
+    assert cloud.queued("DEAD_LETTER_QUEUE") == [bucket_event(key)]
+
+
+def test_an_operator_redrives_a_document_that_was_given_up(cloud: Cloud) -> None:
+    id_ = cloud.add("a.txt", "Bees hum.")
+    [key] = [item["Key"] for item in cloud.s3.list_objects_v2(Bucket=BUCKET)["Contents"]]
+    cloud.deliver(bucket_event(key), attempt=10)
+    [event] = cloud.queued("DEAD_LETTER_QUEUE")
+    assert cloud.deliver(event) == []
+    assert cloud.http("GET", f"/knowledge/documents/{id_}")[1]["state"] == "ready"
+
+
+def test_what_there_is_no_time_for_is_queued_anew(cloud: Cloud) -> None:
+    """The small one first, because it is soon done; then the time is up."""
+    events = []
+    for name, size in (("large", 90_000), ("small", 9)):
+        key = f"documents/user-{ADA}/{name}/a.txt"
+        cloud.s3.put_object(Bucket=BUCKET, Key=key, Body=b"Bees hum. " * (size // 9))
+        events.append(bucket_event(key, size=size))
+    assert cloud.deliver(*events, attempt=9, seconds=60) == []
+    assert cloud.http("GET", "/knowledge/documents/small")[1]["state"] == "ready"
+    assert cloud.queued("DOCUMENTS_QUEUE") == [events[0]]
+    assert cloud.queued("DEAD_LETTER_QUEUE") == []
+    assert cloud.deliver(events[0], seconds=60) == []
+    assert cloud.http("GET", "/knowledge/documents/large")[1]["state"] == "ready"
+
+
+@pytest.mark.parametrize("attempt", [1, 10])
+def test_a_queue_that_is_out_of_reach_lets_the_message_come_again(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, attempt: int
+) -> None:
+    cloud.s3.put_object(Bucket=BUCKET, Key=f"documents/user-{ADA}/bad/b.txt", Body=b"\xff\xff")
+
+    def down(**_: object) -> None:
+        raise client_error("ServiceUnavailable", 503)
+
+    monkeypatch.setattr(clients.sqs(), "send_message", down)
+    assert cloud.deliver(bucket_event(f"documents/user-{ADA}/bad/b.txt"), attempt=attempt) == ["m0"]
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,14 @@
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
-from parley.errors import KnowledgeUnavailable
-from parley.knowledge.chunks import Chunk
+from parley.errors import KnowledgeUnavailable, StoreUnavailable
+from parley.knowledge import ingest
+from parley.knowledge.chunks import Chunk, IndexedChunk
 from parley.knowledge.documents import MAX_DOCUMENT_BYTES, Document, DocumentState
 from parley.knowledge.errors import UnreadableDocument
 from parley.knowledge.ingest import Ingestion, Outcome
+from parley.knowledge.library import Library, Reader
 from parley.knowledge.ports import StoredFile
 
 from tests.unit.knowledge_doubles import DictFiles, DictRecords, ListIndex, WordEmbedder
@@ -165,20 +167,129 @@ def test_an_unknown_format_is_unreadable() -> None:
         world.ingestion.reconcile(key)
 
 
-def test_passing_trouble_is_told_and_healed_by_the_next_delivery(world: World) -> None:
-    class Throttled(WordEmbedder):
-        def embed(self, texts: Sequence[str]) -> list[list[float]]:
-            raise KnowledgeUnavailable
+class Throttled(WordEmbedder):
+    def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        self.asked += texts
+        raise KnowledgeUnavailable
 
+
+def test_passing_trouble_is_healed_by_the_next_delivery(world: World) -> None:
     world.write("Try again.")
     healthy, world.embedder = world.embedder, Throttled()
     with pytest.raises(KnowledgeUnavailable):
         world.ingestion.reconcile(KEY)
-    assert world.record.state is DocumentState.FAILED
-    assert "tried again" in (world.record.reason or "")
+    assert (world.record.state, world.record.reason) == (DocumentState.INDEXING, None)
     world.embedder = healthy
     assert world.ingestion.reconcile(KEY) is Outcome.INDEXED
-    assert world.record.reason is None
+
+
+def test_a_document_that_is_given_up_says_so_and_can_be_tried_again(world: World) -> None:
+    world.write("Try again.")
+    healthy, world.embedder = world.embedder, Throttled()
+    with pytest.raises(KnowledgeUnavailable):
+        world.ingestion.reconcile(KEY)
+    world.ingestion.give_up(KEY, "It is over.")
+    assert (world.record.state, world.record.reason) == (DocumentState.FAILED, "It is over.")
+    world.embedder = healthy
+    assert world.ingestion.reconcile(KEY) is Outcome.INDEXED
+
+
+def test_a_document_that_no_worker_came_to_claim_can_be_given_up(world: World) -> None:
+    world.ingestion.give_up(KEY, "It is over.")
+    assert world.record.state is DocumentState.FAILED
+    world.write("Now.")
+    assert world.ingestion.reconcile(KEY) is Outcome.INDEXED
+
+
+def test_giving_up_touches_nothing_that_is_ready_renamed_deleted_or_unknown(world: World) -> None:
+    world.write("Ready.")
+    world.ingestion.reconcile(KEY)
+    for key in (KEY, f"documents/{OWNER}/{ID}/other.txt", f"documents/{OWNER}/other/notes.txt", "elsewhere"):
+        world.ingestion.give_up(key, "It is over.")
+    assert world.record.state is DocumentState.READY
+    world.records.mark_deleted(OWNER, ID)
+    world.ingestion.give_up(KEY, "It is over.")
+    assert world.record.deleted
+    assert world.record.state is DocumentState.READY
+
+
+def keys_of(world: World, texts: Sequence[str]) -> list[str]:
+    """Documents with these texts, waiting to be indexed."""
+    keys = [f"documents/{OWNER}/n{number}/notes.txt" for number in range(len(texts))]
+    for key, text in zip(keys, texts, strict=True):
+        world.write(text, key)
+    return keys
+
+
+class Counting(ListIndex):
+    """An index that counts what it is asked to do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[int] = []
+
+    def add(self, chunks: Sequence[IndexedChunk]) -> None:
+        self.written.append(len(chunks))
+        super().add(chunks)
+
+
+def test_small_documents_are_written_into_the_index_together(world: World) -> None:
+    world.index = index = Counting()
+    keys = keys_of(world, [f"Note {number}." for number in range(10)])
+    assert world.ingestion.reconcile_all(keys) == dict.fromkeys(keys, Outcome.INDEXED)
+    assert index.written == [10]
+    assert {record.state for key, record in world.records.records.items() if key[1] != ID} == {DocumentState.READY}
+
+
+def test_what_goes_wrong_with_one_document_touches_no_other(world: World) -> None:
+    keys = keys_of(world, ["First.", "\x00", "Third."])
+    results = world.ingestion.reconcile_all([*keys, "elsewhere"])
+    assert isinstance(results[keys[1]], UnreadableDocument)
+    assert [results[key] for key in (keys[0], keys[2], "elsewhere")] == [*[Outcome.INDEXED] * 2, Outcome.IGNORED]
+
+
+def test_a_text_that_the_model_refuses_takes_no_other_document_with_it(world: World) -> None:
+    class Choosy(WordEmbedder):
+        def embed(self, texts: Sequence[str]) -> list[list[float]]:
+            if any("refuse" in text for text in texts):
+                raise ValueError
+            return super().embed(texts)
+
+    world.embedder = Choosy()
+    keys = keys_of(world, ["First.", "Please refuse me. " * 60_000, "Third."])
+    results = dict(world.ingestion.reconcile_all(keys))
+    assert isinstance(results.pop(keys[1]), ValueError)
+    assert set(results.values()) == {Outcome.INDEXED}
+
+
+def test_a_model_that_throttles_is_not_asked_for_the_next_document(world: World) -> None:
+    world.embedder = throttled = Throttled()
+    keys = keys_of(world, ["First.", "Second."])
+    results = world.ingestion.reconcile_all(keys)
+    assert [type(results[key]) for key in keys] == [KnowledgeUnavailable] * 2
+    assert throttled.asked == ["First.", "Second."]
+
+
+def test_when_time_is_short_the_first_document_is_done_and_the_rest_waits(world: World) -> None:
+    keys = keys_of(world, ["First.", "Second.", "Third."])
+    results = world.ingestion.reconcile_all(keys, seconds_left=lambda: ingest.SECONDS_FOR_A_DOCUMENT - 1)
+    assert [results[key] for key in keys] == [Outcome.INDEXED, Outcome.UNFINISHED, Outcome.UNFINISHED]
+    assert world.texts() == {"First."}
+    assert set(world.ingestion.reconcile_all(keys[1:]).values()) == {Outcome.INDEXED}
+
+
+def test_a_store_that_fails_at_the_end_fails_that_document_alone(world: World) -> None:
+    class Moody(DictRecords):
+        def finish(self, document: Document, version: str, chunk_count: int) -> None:
+            if document.document_id == "n0":
+                raise StoreUnavailable
+            super().finish(document, version, chunk_count)
+
+    world.records = Moody()
+    keys = keys_of(world, ["First.", "Second."])
+    results = world.ingestion.reconcile_all(keys)
+    assert isinstance(results[keys[0]], StoreUnavailable)
+    assert results[keys[1]] is Outcome.INDEXED
 
 
 class Interrupted(DictRecords):
@@ -199,6 +310,25 @@ class Interrupted(DictRecords):
         now, self.before_chunks = self.before_chunks, lambda: None
         now()
         super().put_chunks(document, version, chunks)
+
+
+def test_a_late_event_does_not_bring_a_replaced_file_back(world: World) -> None:
+    """The event of the old file comes between the replacement's record and its file."""
+    library, ada = Library(world.records, world.files), Reader("ada", is_curator=False)
+    world.write("Old.")
+
+    class Late(DictFiles):
+        def write(self, key: str, content: bytes, media_type: str) -> None:
+            assert world.ingestion.reconcile(KEY) is Outcome.SUPERSEDED
+            super().write(key, content, media_type)
+
+    late = Late()
+    late.files, late._versions = world.files.files, 1
+    replace(library, files=late).replace_text(ada, ID, None, "New.")
+    assert world.record.version is None
+    world.files = late
+    assert world.ingestion.reconcile(KEY) is Outcome.INDEXED
+    assert world.texts() == {"New."}
 
 
 def test_a_worker_that_meets_a_newer_file_indexes_that_one(world: World) -> None:

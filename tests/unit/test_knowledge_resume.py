@@ -10,7 +10,7 @@ from parley.knowledge import ingest, limits
 from parley.knowledge.chunks import Chunk, ChunkId
 from parley.knowledge.documents import Checkpoint, Document, DocumentState
 from parley.knowledge.errors import UnreadableDocument
-from parley.knowledge.ingest import Ingestion, Outcome
+from parley.knowledge.ingest import Ingestion, Outcome, Result
 
 from tests.unit.knowledge_doubles import DictFiles, DictRecords, ListIndex, WordEmbedder
 
@@ -134,7 +134,7 @@ def test_a_throttled_model_costs_only_its_batch(worker: Worker) -> None:
     worker.before = throttle
     with pytest.raises(KnowledgeUnavailable):
         worker.work()
-    assert worker.record.state is DocumentState.FAILED
+    assert worker.record.state is DocumentState.INDEXING
     assert worker.record.checkpoint == Checkpoint("v1", BATCH)
     worker.before = lambda step, number: None
     worker.embedded()
@@ -158,7 +158,7 @@ def test_chunks_that_were_cut_elsewhere_are_embedded_again(worker: Worker) -> No
     worker.records.texts[first] = replace(worker.records.texts[first], text="Cut by another splitter.")
     worker.embedded()
     worker.work()
-    assert len(worker.embedded()) == SECTIONS - BATCH
+    assert len(worker.embedded()) == SECTIONS - 2 * BATCH + 1
     assert worker.records.texts[first] == Chunk(number=0, text="Word 0.", heading="Title 0")
 
 
@@ -229,3 +229,22 @@ def test_stored_chunks_are_asked_for_only_up_to_the_checkpoint(worker: Worker) -
     assert asked == []
     worker.work()
     assert asked == [BATCH]
+
+
+def test_a_document_that_needs_many_turns_gets_on_in_each(worker: Worker) -> None:
+    ingestion = Ingestion(worker.files, worker.records, worker.embedder, worker.index)
+    results: list[Result] = []
+    while not results or results[-1] is Outcome.UNFINISHED:
+        results.append(ingestion.reconcile_all([KEY], seconds_left=lambda: 1.0)[KEY])
+    assert results == [*[Outcome.UNFINISHED] * 3, Outcome.INDEXED]
+    assert len(worker.embedded()) == SECTIONS
+    assert worker.is_whole()
+
+
+def test_a_document_that_was_whole_but_for_its_last_step_is_not_embedded_again(worker: Worker) -> None:
+    assert worker.killed_before("finish", 1)
+    worker.records.checkpoint(worker.record, "v1", SECTIONS)
+    worker.embedded()
+    assert worker.work() is Outcome.INDEXED
+    assert worker.embedded() == []
+    assert worker.is_whole()

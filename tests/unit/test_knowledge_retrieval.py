@@ -5,6 +5,7 @@ from parley.errors import KnowledgeUnavailable, StoreUnavailable
 from parley.knowledge.chunks import Chunk, ChunkId, IndexedChunk
 from parley.knowledge.documents import Document, DocumentState, owner_of
 from parley.knowledge.duplicates import are_near_duplicates, shingles
+from parley.knowledge.filters import NO_FILTER
 from parley.knowledge.retrieval import DUPLICATE_SIMILARITY, QUERY_BYTES, Retrieval
 
 from tests.unit.knowledge_doubles import DictRecords, ListIndex, WordEmbedder, bag_of_words
@@ -83,13 +84,13 @@ def test_many_hidden_chunks_do_not_hide_another_document() -> None:
 
 def test_a_foreign_hit_of_a_careless_index_is_dropped() -> None:
     class Careless(ListIndex):
-        def search(self, vector, *, owners, limit, text=""):  # type: ignore[no-untyped-def]  # as the protocol
+        def search(self, vector, *, owners, limit, text="", where=NO_FILTER):  # type: ignore[no-untyped-def]  # as the protocol
             return super().search(vector, owners=[owner_of("bob")], limit=limit)
 
     shelf = Shelf()
     shelf.put("b", "bees hum", owner=owner_of("bob"))
     shelf.index, careless = Careless(), shelf.index
-    shelf.index.rows = careless.rows
+    shelf.index.rows, shelf.index.fields = careless.rows, careless.fields
     assert shelf.ask("bees hum") == []
 
 
@@ -126,7 +127,7 @@ def test_the_index_is_given_the_questions_words() -> None:
     class Curious(ListIndex):
         asked = ""
 
-        def search(self, vector, *, owners, limit, text=""):  # type: ignore[no-untyped-def]  # as the protocol
+        def search(self, vector, *, owners, limit, text="", where=NO_FILTER):  # type: ignore[no-untyped-def]  # as the protocol
             self.asked = text
             return super().search(vector, owners=owners, limit=limit)
 

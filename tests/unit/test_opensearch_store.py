@@ -11,14 +11,17 @@ from parley.aws import clients, opensearch_http, opensearch_store
 from parley.aws.opensearch_http import Collection, OpenSearchRefused, Patience
 from parley.aws.opensearch_store import OpenSearchStore
 from parley.errors import StoreUnavailable
-from parley.functions.knowledge_parts import KnowledgeSettings, vector_index
-from parley.knowledge.chunks import ChunkId, IndexedChunk
+from parley.functions.knowledge_parts import KnowledgeSettings, index_opener
+from parley.knowledge.chunks import ChunkId, IndexedChunk, Metadata
+from parley.knowledge.filters import Filter
+from parley.knowledge.index_slots import IndexAddress
 from parley.settings import SettingsError
 
 from tests.unit.conversation_doubles import Clock
 from tests.unit.http_double import Asked, Server, serving
 from tests.unit.opensearch_double import CREDENTIALS, INDEX, VectorCollection
 
+ADDRESS, NAME = IndexAddress("opensearch", "a"), INDEX.removesuffix("-a")
 DIMENSIONS = 8
 
 
@@ -95,6 +98,64 @@ def test_words_lift_a_chunk_and_scores_stay_similarities(store: OpenSearchStore)
     both = IndexedChunk(ChunkId("shared", "both", "v1", 0), vector(1), "E1234 too")
     store.add([both])
     assert store.search(vector(0), owners=["shared"], limit=5, text="E1234")[0].id == both.id
+
+
+AWKWARD = 'Ελλάδα "terms" {"bool": {}} \\ = , * % \n'
+RECORDS: list[Metadata] = [
+    {"language": "fr", "level": 1, "draft": True},
+    {"language": "fr", "level": 2.5, "draft": False},
+    {"language": "de", "level": "1", "draft": "true"},
+    {"language": AWKWARD, "owner": "user-ada", "fields": "fr"},
+    {},
+]
+
+
+@pytest.mark.parametrize("text", ["", "bees hum"])
+@pytest.mark.parametrize(
+    ("where", "found"),
+    [
+        ({"language": ("fr",)}, {0, 1}),
+        ({"language": ("fr", "de"), "draft": (False, "true")}, {1, 2}),
+        ({"level": (1.0, 2.5)}, {0, 1}),
+        ({"level": ("1",)}, {2}),
+        ({"draft": (True,)}, {0}),
+        ({"language": (AWKWARD,)}, {3}),
+        ({"owner": ("user-ada",)}, {3}),
+        ({"fields": ("fr",)}, {3}),
+        ({"nothing": (1,)}, set()),
+    ],
+)
+def test_only_chunks_that_pass_the_filter_are_found(
+    store: OpenSearchStore, where: Filter, found: set[int], text: str
+) -> None:
+    store.add(
+        [
+            IndexedChunk(ChunkId("shared", "a", "v1", number), vector(number), "bees", fields)
+            for number, fields in enumerate(RECORDS)
+        ]
+    )
+    hits = store.search(vector(0), owners=["shared"], limit=10, text=text, where=where)
+    assert {hit.id.number for hit in hits} == found
+
+
+def test_a_filter_holds_for_both_rankings(server: Server, store: OpenSearchStore) -> None:
+    store.add([IndexedChunk(ChunkId("shared", name, "v1", 0), vector(0), "bees", {"x": 1}) for name in "abc"])
+    server.asked.clear()
+    where: Filter = {"document_id": ("a", "c"), "x": (1, 2)}
+    hits = store.search(vector(0), owners=["shared"], limit=10, text="bees", where=where)
+    assert {hit.id.document_id for hit in hits} == {"a", "c"}
+    condition = {
+        "bool": {
+            "filter": [
+                {"terms": {"owner": ["shared"]}},
+                {"terms": {"document_id": ["a", "c"]}},
+                {"terms": {"fields": ['["x",1]', '["x",2]']}},
+            ]
+        }
+    }
+    bodies = [json.loads(asked.body)["query"] for asked in server.asked]
+    assert [body["knn"]["vector"]["filter"] for body in bodies if "knn" in body] == [condition]
+    assert [body["bool"]["filter"] for body in bodies if "bool" in body] == [[condition]]
 
 
 def test_a_question_without_words_of_the_documents_is_answered_by_meaning(store: OpenSearchStore) -> None:
@@ -340,7 +401,7 @@ def test_the_functions_settings_choose_it(server: Server, monkeypatch: pytest.Mo
     }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(clients, "collection", clients.collection.__wrapped__)
-    index, chunks = vector_index(settings(COLLECTION_ENDPOINT=server.url, VECTOR_INDEX=INDEX)), document("a", 3)
+    index, chunks = index_opener(settings(COLLECTION_ENDPOINT=server.url, VECTOR_INDEX=NAME))(ADDRESS), document("a", 3)
     index.prepare()
     index.add(chunks)
     assert [hit.id for hit in index.search(vector(1), owners=["shared"], limit=1)] == [chunks[1].id]
@@ -348,6 +409,32 @@ def test_the_functions_settings_choose_it(server: Server, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("missing", ["COLLECTION_ENDPOINT", "VECTOR_INDEX"])
 def test_a_deployment_without_its_index_fails_at_start(missing: str) -> None:
-    given = {"COLLECTION_ENDPOINT": "https://example.aoss.amazonaws.com", "VECTOR_INDEX": INDEX, missing: ""}
+    given = {"COLLECTION_ENDPOINT": "https://example.aoss.amazonaws.com", "VECTOR_INDEX": NAME, missing: ""}
     with pytest.raises(SettingsError, match=f"{missing} is missing"):
-        vector_index(settings(**given))
+        index_opener(settings(**given))
+
+
+def test_an_index_is_empty_when_no_search_finds_anything(server: Server, collection: VectorCollection) -> None:
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            collection.refresh()
+
+    http = Collection(server.url, credentials=CREDENTIALS, region="us-east-1")
+    store = OpenSearchStore(lambda: http, INDEX, pause=pause)
+    store.add(document("a", 300))
+    assert store.count() == 300
+    collection.refreshes = False
+    store.clear()
+    assert (collection.documents, store.count(), len(pauses)) == ({}, 0, 3)
+
+
+def test_an_index_that_never_gets_empty_is_given_up(server: Server, collection: VectorCollection) -> None:
+    http = Collection(server.url, credentials=CREDENTIALS, region="us-east-1")
+    store = OpenSearchStore(lambda: http, INDEX, pause=lambda _: None)
+    store.add(document("a", 3))
+    collection.refreshes = False
+    with pytest.raises(StoreUnavailable):
+        store.clear()

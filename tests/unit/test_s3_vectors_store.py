@@ -17,13 +17,17 @@ from botocore.exceptions import ClientError
 from parley.aws import clients
 from parley.aws.s3_vectors_store import S3VectorsStore, chunk_id, vector_key
 from parley.errors import StoreUnavailable
-from parley.functions.knowledge_parts import KnowledgeSettings, vector_index
-from parley.knowledge.chunks import ChunkId, IndexedChunk
+from parley.functions.knowledge_parts import KnowledgeSettings, index_opener
+from parley.knowledge.chunks import ChunkId, IndexedChunk, Metadata
+from parley.knowledge.documents import owner_of
+from parley.knowledge.filters import Filter, filterable, matches
+from parley.knowledge.index_slots import IndexAddress
 from parley.settings import SettingsError
 
 from tests.unit.http_double import Asked, Server, serving
 
 INDEX = "arn:aws:s3vectors:us-east-1:123456789012:bucket/parley-vectors/index/passages"
+ADDRESS = IndexAddress("s3vectors", "a")
 DIMENSIONS = 8
 PAGE = 100
 
@@ -42,14 +46,21 @@ class Service:
             return status, json.dumps({"__type": code, "message": "Please reduce your request rate."}).encode()
         body = json.loads(asked.body)
         assert body["indexArn"] == INDEX
-        answers = {"/PutVectors": self.put, "/DeleteVectors": self.delete, "/QueryVectors": self.query}
+        answers = {
+            "/PutVectors": self.put,
+            "/DeleteVectors": self.delete,
+            "/QueryVectors": self.query,
+            "/ListVectors": self.list,
+        }
         return 200, json.dumps(answers[asked.path](body)).encode()
 
     def put(self, body: Any) -> Any:
         assert 1 <= len(body["vectors"]) <= 500
         for vector in body["vectors"]:
             assert 1 <= len(vector["key"]) <= 1024
-            assert len(json.dumps(vector["metadata"]).encode()) <= 2048
+            assert len(vector["metadata"]) <= 50
+            assert len(json.dumps(vector["metadata"], ensure_ascii=False).encode()) <= 2048
+            assert all(value not in ("", []) for value in vector["metadata"].values())
             self.vectors[vector["key"]] = vector
         return {}
 
@@ -59,13 +70,17 @@ class Service:
             self.vectors.pop(key, None)
         return {}
 
+    def list(self, body: Any) -> Any:
+        keys, start = sorted(self.vectors), int(body.get("nextToken", 0))
+        page: dict[str, Any] = {"vectors": [{"key": key} for key in keys[start : start + PAGE]]}
+        return page | ({"nextToken": str(start + PAGE)} if start + PAGE < len(keys) else {})
+
     def query(self, body: Any) -> Any:
-        [(field_, condition)] = body["filter"].items()
         query = body["queryVector"]["float32"]
         found = [
             {"key": vector["key"], "distance": 1 - cosine(query, vector["data"]["float32"])}
             for vector in self.vectors.values()
-            if vector["metadata"][field_] in condition["$in"]
+            if passes(body["filter"], vector["metadata"])
         ]
         found.sort(key=lambda each: each["distance"])
         assert body["returnDistance"] is True
@@ -74,6 +89,23 @@ class Service:
         if start + PAGE < min(len(found), body["topK"]):
             page["nextToken"] = str(start + PAGE)
         return page
+
+
+def passes(condition: dict[str, Any], metadata: dict[str, Any]) -> bool:
+    """A filter as documented. `$in` is documented for single values alone, `$eq` for lists too."""
+    [(name, wanted)] = condition.items()
+    if name in ("$and", "$or"):
+        assert wanted, "a non-empty array of filters"
+        return (all if name == "$and" else any)(passes(each, metadata) for each in wanted)
+    assert not name.startswith("$")
+    [(operator, value)] = wanted.items()
+    held = metadata.get(name)
+    if operator == "$in":
+        assert value, "a non-empty array of primitives"
+        assert not isinstance(held, list)
+        return held in value
+    assert operator == "$eq"
+    return value in held if isinstance(held, list) else value == held
 
 
 def cosine(one: list[float], other: list[float]) -> float:
@@ -151,8 +183,76 @@ def test_a_vector_carries_its_owner_and_no_text(server: Server, service: Service
     assert put == {
         "key": "shared/a/v1/000000",
         "data": {"float32": pytest.approx(vector(0))},
-        "metadata": {"owner": "shared"},
+        "metadata": {"owner": "shared", "document_id": "a"},
     }
+
+
+AWKWARD = 'Ελλάδα "$in" {"$or": []} \\ = , * % \n'
+RECORDS: list[Metadata] = [
+    {"language": "fr", "level": 1, "draft": True},
+    {"language": "fr", "level": 2.5, "draft": False},
+    {"language": "de", "level": "1", "draft": "true"},
+    {"language": AWKWARD, "owner": "user-ada", "fields": "fr", "$and": 1, "$in": "x"},
+    {},
+]
+
+
+@pytest.mark.parametrize(
+    ("where", "found"),
+    [
+        ({}, {0, 1, 2, 3, 4}),
+        ({"language": ("fr",)}, {0, 1}),
+        ({"language": ("fr", "de")}, {0, 1, 2}),
+        ({"language": ("fr",), "draft": (False,)}, {1}),
+        ({"level": (1,)}, {0}),
+        ({"level": (1.0, 2.5)}, {0, 1}),
+        ({"level": ("1",)}, {2}),
+        ({"draft": (True,)}, {0}),
+        ({"language": (AWKWARD,)}, {3}),
+        ({"owner": ("user-ada",)}, {3}),
+        ({"$and": (1,), "$in": ("x", "y")}, {3}),
+        ({"fields": ("fr",)}, {3}),
+        ({"language": ("FR", "f")}, set()),
+        ({"nothing": (1,)}, set()),
+    ],
+)
+def test_only_chunks_that_pass_the_filter_are_found(server: Server, where: Filter, found: set[int]) -> None:
+    index = store(server)
+    index.add(
+        [
+            IndexedChunk(ChunkId("shared", "a", "v1", number), vector(number), metadata=fields)
+            for number, fields in enumerate(RECORDS)
+        ]
+    )
+    index.add([IndexedChunk(ChunkId("user-bob", "b", "v1", 9), vector(0), metadata=RECORDS[0])])
+    hits = index.search(vector(0), owners=["shared"], limit=10, where=where)
+    assert {hit.id.number for hit in hits} == found
+    for number, fields in enumerate(RECORDS):
+        assert matches(where, fields, document_id="a") is (number in found)
+
+
+def test_documents_are_chosen_by_their_ids_beside_other_fields(server: Server) -> None:
+    index = store(server)
+    index.add([IndexedChunk(ChunkId("shared", name, "v1", 0), vector(0), metadata={"x": 1}) for name in "abc"])
+    found = index.search(vector(0), owners=["shared"], limit=10, where={"document_id": ("a", "c"), "x": (1, 2)})
+    assert {hit.id.document_id for hit in found} == {"a", "c"}
+    assert json.loads(server.asked[-1].body)["filter"] == {
+        "$and": [
+            {"owner": {"$in": ["shared"]}},
+            {"document_id": {"$in": ["a", "c"]}},
+            {"$or": [{"fields": {"$eq": '["x",1]'}}, {"fields": {"$eq": '["x",2]'}}]},
+        ]
+    }
+    assert index.search(vector(0), owners=["shared"], limit=10, where={"document_id": ("a",), "x": (2,)}) == []
+
+
+def test_what_can_be_filtered_by_fits_beside_the_longest_owner(server: Server, service: Service) -> None:
+    many: Metadata = {f'ключ {number} "': "значение \\ " * 9 for number in range(50)}
+    kept = filterable(many)
+    assert 3 < len(kept) < 30
+    owner = owner_of("ü" * 40)
+    store(server).add([IndexedChunk(ChunkId(owner, "d" * 64, "v1", 0), vector(0), metadata=kept)])
+    assert len(service.vectors) == 1
 
 
 def test_writes_go_in_batches_of_five_hundred_and_repeating_them_changes_nothing(
@@ -269,11 +369,20 @@ def test_the_functions_settings_choose_it(server: Server, monkeypatch: pytest.Mo
     }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(clients, "s3_vectors", clients.s3_vectors.__wrapped__)
-    index, chunks = vector_index(settings(VECTOR_INDEX_ARN=INDEX)), document("a", 3)
+    index, chunks = index_opener(settings(VECTOR_INDEX_ARN_A=INDEX, VECTOR_INDEX_ARN_B="b"))(ADDRESS), document("a", 3)
     index.add(chunks)
     assert [hit.id for hit in index.search(vector(1), owners=["shared"], limit=1)] == [chunks[1].id]
 
 
 def test_a_deployment_without_its_index_fails_at_start() -> None:
-    with pytest.raises(SettingsError, match="VECTOR_INDEX_ARN is missing"):
-        vector_index(settings())
+    with pytest.raises(SettingsError, match="VECTOR_INDEX_ARN_B is missing"):
+        index_opener(settings(VECTOR_INDEX_ARN_A=INDEX))
+
+
+def test_an_index_that_is_emptied_holds_nothing_and_counts_nothing(server: Server, service: Service) -> None:
+    index = store(server)
+    index.add([*document("a", 700), *document("b", 3, owner="user-ada")])
+    assert index.count() == 703
+    index.clear()
+    assert service.vectors == {}
+    assert index.count() == 0

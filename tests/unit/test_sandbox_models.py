@@ -3,6 +3,8 @@
 import html
 import json
 from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,9 +12,12 @@ import pytest
 from botocore.eventstream import EventStreamBuffer
 from starlette.testclient import TestClient
 
+from sandbox.models import sentence
 from sandbox.models.app import EMBEDDING_MODEL, create_models
-from sandbox.models.embedding import embed
+from sandbox.models.embedding import MODEL_SETTING, SentenceEmbedder, embed, installed_embedder
 from sandbox.models.extractive import NO_ANSWER, NO_PASSAGES, answer, read_prompt
+from sandbox.models.sentence import ModelUnusable, SentenceModel, load_sentence_model
+from tests.unit.tiny_model import VOCABULARY, write_tiny_model
 
 DOCUMENTS = {
     "limits.md": "A WebSocket frame may be 32 KB large. A message may be 128 KB large. Nobody likes limits [7].",
@@ -102,6 +107,138 @@ def test_an_embedding_has_the_asked_dimensions_and_length_one(models: TestClient
     assert len(response["embedding"]) == dimensions
     assert np.linalg.norm(response["embedding"]) == pytest.approx(1, abs=1e-3)
     assert response["inputTextTokenCount"] == 2
+
+
+class Words:
+    """A tokenizer whose windows hold three words each."""
+
+    def encode(self, text: str) -> Any:
+        ids = [VOCABULARY.get(word, 0) for word in text.lower().split()]
+        first, *rest = [SimpleNamespace(ids=ids[i : i + 3], overflowing=[]) for i in range(0, max(1, len(ids)), 3)]
+        return SimpleNamespace(ids=first.ids, overflowing=rest)
+
+
+class Meanings:
+    """A session that gives `car` and `automobile` one vector, and every other token one of its own."""
+
+    def __init__(self, *inputs: str, pooled: bool = False) -> None:
+        self._inputs = inputs or ("input_ids", "attention_mask")
+        self._pooled = pooled
+
+    def get_inputs(self) -> list[Any]:
+        return [SimpleNamespace(name=name) for name in self._inputs]
+
+    def run(self, outputs: None, inputs: Any) -> list[Any]:
+        assert set(inputs) == set(self._inputs)
+        tokens = np.eye(len(VOCABULARY))[np.where(inputs["input_ids"] == 2, 1, inputs["input_ids"])]
+        return [tokens.mean(axis=1) if self._pooled else tokens]
+
+
+def test_a_sentence_model_brings_synonyms_near_and_words_carry_what_it_does_not_know() -> None:
+    embedder = SentenceEmbedder(SentenceModel("tiny", Words(), Meanings()))
+
+    car, automobile, truck = (embedder.embed(word) for word in ("car", "automobile", "truck"))
+
+    assert car.shape == (1024,)
+    assert np.linalg.norm(car) == pytest.approx(1, abs=1e-6)
+    assert float(car @ automobile) > float(car @ truck) + 0.3 > float(embed("car") @ embed("automobile"))
+    hanoi, other = embedder.embed("thủ đô Hà Nội"), embedder.embed("sông dài nhất")
+    assert float(embedder.embed("thủ đô là gì") @ hanoi) > float(embedder.embed("thủ đô là gì") @ other) + 0.05
+    assert "tiny" in embedder.name
+
+
+@pytest.mark.parametrize("dimensions", [256, 512, 1024])
+def test_a_wide_sentence_model_leaves_room_for_words(dimensions: int) -> None:
+    model = SimpleNamespace(name="wide", embed=lambda text: np.ones(2000, dtype=np.float32))
+
+    vector = SentenceEmbedder(model).embed("a text", dimensions=dimensions)  # type: ignore[arg-type] # a double
+
+    assert vector.shape == (dimensions,)
+    assert np.count_nonzero(vector) > dimensions * 0.75
+
+
+def test_a_long_text_is_read_in_windows() -> None:
+    model = SentenceModel("tiny", Words(), Meanings())
+
+    windows = [model.embed(text) for text in ("car truck boat", "train")]
+    whole = model.embed("car truck boat train")
+
+    assert whole == pytest.approx(sentence.normalized(3 * windows[0] + windows[1]))
+
+
+def test_the_vector_is_pooled_as_the_model_was_trained() -> None:
+    every = ("input_ids", "attention_mask", "token_type_ids")
+    mean = SentenceModel("tiny", Words(), Meanings(*every)).embed("car truck")
+    first = SentenceModel("tiny", Words(), Meanings(), first_token=True).embed("car truck")
+    pooled = SentenceModel("tiny", Words(), Meanings(pooled=True)).embed("car truck")
+
+    assert mean == pytest.approx(pooled)
+    assert np.count_nonzero(first) == 1
+    assert np.count_nonzero(mean) == 2
+    assert not SentenceModel("tiny", Words(), Meanings()).embed("").any()
+
+
+@pytest.fixture
+def no_choice_yet() -> Iterator[None]:
+    installed_embedder.cache_clear()
+    yield
+    installed_embedder.cache_clear()
+
+
+@pytest.mark.usefixtures("no_choice_yet")
+def test_words_alone_embed_where_no_model_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(MODEL_SETTING, raising=False)
+    with TestClient(create_models("127.0.0.1:1")) as models:
+        assert models.get("/_model").json() == {"model": "extractive (local)", "embedder": "lexical (local)"}
+
+
+@pytest.mark.usefixtures("no_choice_yet")
+def test_the_model_that_the_setting_names_embeds_and_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, models: TestClient
+) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("tokenizers")
+    folder = write_tiny_model(tmp_path / "tiny-model")
+    monkeypatch.setenv(MODEL_SETTING, str(folder))
+    installed_embedder.cache_clear()
+    with TestClient(create_models("127.0.0.1:1")) as with_model:
+
+        def similarity(client: TestClient) -> float:
+            bodies = [{"inputText": text} for text in ("a car", "an automobile")]
+            one, other = (client.post(f"/model/{EMBEDDING_MODEL}/invoke", json=body).json() for body in bodies)
+            return float(np.dot(one["embedding"], other["embedding"]))
+
+        assert with_model.get("/_model").json()["embedder"] == "tiny-model and words (local)"
+        assert similarity(with_model) > similarity(models) + 0.2
+
+
+@pytest.mark.usefixtures("no_choice_yet")
+def test_a_named_model_that_cannot_be_used_is_one_sentence_and_never_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(MODEL_SETTING, str(tmp_path))
+    with pytest.raises(ModelUnusable, match=r"holds no onnx/model\.onnx"):
+        create_models("127.0.0.1:1")
+    (tmp_path / "model.onnx").write_bytes(b"no model")
+    with pytest.raises(ModelUnusable, match=r"holds no tokenizer\.json"):
+        load_sentence_model(tmp_path)
+    (tmp_path / "tokenizer.json").write_text("{}")
+
+    def missing(name: str) -> ModuleType:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sentence, "import_module", missing)
+        with pytest.raises(ModelUnusable, match="uv pip install onnxruntime tokenizers"):
+            load_sentence_model(tmp_path)
+
+    def damaged(path: str) -> None:
+        raise Exception("no tokenizer")
+
+    broken: Any = SimpleNamespace(Tokenizer=SimpleNamespace(from_file=damaged))
+    monkeypatch.setattr(sentence, "import_module", lambda name: broken)
+    with pytest.raises(ModelUnusable, match="cannot be loaded: no tokenizer"):
+        load_sentence_model(tmp_path)
 
 
 @pytest.mark.parametrize(

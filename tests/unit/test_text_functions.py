@@ -18,7 +18,7 @@ from parley.aws.items import to_item
 from parley.errors import KnowledgeUnavailable, StoreUnavailable
 from parley.settings import Settings, SettingsError
 
-from tests.unit.conversation_doubles import Context, Model, throttled
+from tests.unit.conversation_doubles import Context, Library, Model, passage, throttled
 
 ADA, BOB = "ada-0001", "bob-0002"
 MODEL = "amazon.nova-lite-v1:0"
@@ -284,6 +284,47 @@ def test_without_the_knowledge_path_chat_answers_and_says_so(cloud: Cloud, monke
     monkeypatch.setattr(RetrievalFunction, "retrieve", down)
     status, answer, _ = cloud.chat()
     assert (status, answer["knowledge"], answer["message"]) == (200, "unavailable", "An answer.")
+
+
+SOURCE = "https://bucket.example/documents/shared/doc-1/file-1.pdf?X-Amz-Signature=0123456789#page=2"
+
+
+@pytest.fixture
+def library(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Library:
+    """Two passages, of which the model cites both; the second has no link."""
+    found = Library([passage(1, page=2, source_url=SOURCE), passage(2)])
+    monkeypatch.setenv("RETRIEVAL_FUNCTION", "retrieval")
+    monkeypatch.setattr(RetrievalFunction, "retrieve", lambda _, *args, **options: found.retrieve(*args, **options))
+    cloud.model.answer = "It is so [1], and so [2]."
+    return found
+
+
+def test_an_answers_citations_link_to_their_documents_and_the_stored_turn_does_not(
+    cloud: Cloud, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, answer, _ = cloud.chat(key="k-1")
+    assert [citation["source_url"] for citation in answer["citations"]] == [SOURCE, None]
+
+    stored = cloud.http("conversations", "GET", f"/conversations/{answer['conversation_id']}")[1]
+    [_, turn] = stored["turns"]
+    assert [citation["document_id"] for citation in turn["citations"]] == ["doc-1", "doc-2"]
+    assert "bucket.example" not in json.dumps(stored)
+    export = cloud.http("conversations", "GET", f"/conversations/{answer['conversation_id']}/export")[1]
+    assert "bucket.example" not in json.dumps(export)
+
+    _, replayed, headers = cloud.chat(key="k-1")
+    assert headers["Idempotent-Replayed"] == "true"
+    assert [citation["source_url"] for citation in replayed["citations"]] == [None, None]
+
+
+def test_a_streamed_answers_citations_link_to_their_documents(cloud: Cloud, library: Library) -> None:
+    cloud.order(request_id="r-1")
+    [done] = [message for message in cloud.posts.messages if message["type"] == "message.done"]
+    assert [citation["source_url"] for citation in done["citations"]] == [SOURCE, None]
+    assert [citation["page"] for citation in done["citations"]] == [2, None]
+    cloud.posts.messages.clear()
+    cloud.order(request_id="r-1")
+    assert [citation["source_url"] for citation in cloud.posts.messages[0]["citations"]] == [None, None]
 
 
 def test_what_nobody_expected_is_an_error_without_a_trace(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:

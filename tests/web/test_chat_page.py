@@ -132,10 +132,10 @@ def test_an_answer_streams_in_and_shows_its_sources(page: Page, web: Any) -> Non
 
     answer = finished_answer(page)
     expect(answer.locator(".text")).to_contain_text("60 seconds")
-    source = answer.locator(".citations summary").first
+    source = answer.locator(".citations a.source").first
     expect(source.locator(".document")).to_have_text(re.compile(r"\.md$"))
     expect(source.locator(".heading")).not_to_be_empty()
-    source.click()
+    answer.locator(".citations summary").first.click()
     expect(answer.locator("blockquote").first).to_be_visible()
     expect(answer.locator(".model")).not_to_be_empty()
     expect(answer.locator(".cost")).to_contain_text("tokens in")
@@ -143,6 +143,42 @@ def test_an_answer_streams_in_and_shows_its_sources(page: Page, web: Any) -> Non
     done = next(index for index, frame in enumerate(frames) if '"message.done"' in frame)
     assert deltas
     assert deltas[0] < done
+
+
+def test_a_source_opens_its_document_from_a_fresh_answer_and_from_a_stored_one(page: Page, web: Any) -> None:
+    sign_in(page, web)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    ask(page, QUESTION)
+    link = finished_answer(page).locator(".citations a.source").first
+    name = link.locator(".document").inner_text()
+
+    with page.expect_popup() as opened:
+        link.click()
+    expect(opened.value.locator("body")).to_contain_text("#")
+    assert name in opened.value.url
+    assert not [url for url in asked if "/knowledge/documents/" in url]
+
+    page.locator("#conversation-list button").first.click()
+    expect(page.locator("article.question").first).to_contain_text(QUESTION)
+    with page.expect_popup() as opened:
+        page.locator(".citations a.source").first.click()
+    expect(opened.value.locator("body")).to_contain_text("#")
+    assert name in opened.value.url
+    assert [url for url in asked if "/knowledge/documents/" in url]
+
+
+def test_a_source_that_was_deleted_is_said_to_be_gone(page: Page, web: Any) -> None:
+    sign_in(page, web)
+    ask(page, QUESTION)
+    finished_answer(page)
+    page.locator("#conversation-list button").first.click()
+    expect(page.locator("article.question").first).to_contain_text(QUESTION)
+    page.route(
+        "**/knowledge/documents/*", lambda route: route.fulfill(status=404, json={"error": {"code": "not_found"}})
+    )
+    page.locator(".citations a.source").first.click()
+    expect(page.get_by_role("alert")).to_have_text("That document is not there any more.")
 
 
 def test_a_wrong_password_is_a_sentence(page: Page, web: Any) -> None:

@@ -9,6 +9,8 @@ export interface Citation {
   page?: number;
   score: number;
   text: string;
+  /** Opens the document; only in an answer that has just come, and only for 15 minutes. */
+  source_url?: string | null;
 }
 
 export interface Usage {
@@ -72,6 +74,12 @@ export class Api {
 
   async turns(conversationId: string): Promise<Turn[]> {
     return (await this.request<{ turns: Turn[] }>("GET", `/conversations/${encodeURIComponent(conversationId)}`)).turns;
+  }
+
+  /** A link to a document's file, valid for 15 minutes; null while there is no file. */
+  async sourceUrl(documentId: string): Promise<string | null> {
+    const path = `/knowledge/documents/${encodeURIComponent(documentId)}`;
+    return (await this.request<{ source_url: string | null }>("GET", path)).source_url;
   }
 
   private async request<T>(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<T> {

@@ -7,6 +7,8 @@ export interface Config {
   client_id?: string;
   /** What really answers in the sandbox, whatever model the assistant asks for. */
   model?: string;
+  /** What really embeds questions and documents there. */
+  embedder?: string;
   /** Where Cognito answers when that is not its public endpoint (the sandbox). */
   cognito_endpoint?: string;
 }

@@ -59,12 +59,12 @@ function showSignIn(identity: Identity, enter: () => void, message = ""): void {
 }
 
 function startChat(identity: Identity, config: Config): void {
-  const transcript = new Transcript(element("messages"), config.model);
+  const api = new Api(() => identity.authorization());
+  const transcript = new Transcript(element("messages"), (documentId) => api.sourceUrl(documentId), config.model);
   const message = element<HTMLTextAreaElement>("message");
   const send = element<HTMLButtonElement>("send");
   const navigation = element("conversations");
   const toggle = element("toggle-conversations");
-  const api = new Api(() => identity.authorization());
 
   const leave = (reason = ""): void => {
     socket.close();
@@ -112,6 +112,7 @@ function startChat(identity: Identity, config: Config): void {
     element("sign-in").hidden = true;
     element("chat").hidden = false;
     element("environment").textContent = config.environment;
+    if (config.embedder) element("composer-hint").append(` Passages are found by: ${config.embedder}.`);
     socket.open();
     void refreshConversations();
     message.focus();

@@ -2,6 +2,7 @@ import type { Citation, ConversationSummary, Turn, Usage } from "./api.js";
 import type { AnswerView } from "./chat.js";
 import { ParleyError, sentence } from "./errors.js";
 import type { ConnectionState } from "./socket.js";
+import { type FreshLink, linkToSource } from "./sources.js";
 
 /** The element with this id, which index.html promises. */
 export function element<T extends HTMLElement>(id: string): T {
@@ -26,6 +27,7 @@ function make<K extends keyof HTMLElementTagNameMap>(
 export class Transcript {
   constructor(
     private readonly root: HTMLElement,
+    private readonly freshLink: FreshLink,
     /** A model that answers in place of the one that is named, as in the sandbox. */
     private readonly standIn?: string,
   ) {
@@ -98,7 +100,7 @@ export class Transcript {
           text.textContent = answer.message;
           model.textContent = this.standIn ? `${this.standIn} in place of ${answer.model}` : answer.model;
           missing.hidden = answer.knowledge !== "unavailable";
-          sources.replaceChildren(...(answer.citations.length ? [citations(answer.citations)] : []));
+          sources.replaceChildren(...(answer.citations.length ? [this.citations(answer.citations)] : []));
         }),
       usage: (usage) => this.keepingEnd(() => (cost.textContent = usageLine(usage))),
       failed: (error, retry) =>
@@ -121,6 +123,29 @@ export class Transcript {
     };
   }
 
+  private citations(list: Citation[]): HTMLElement {
+    const section = make("section", "citations");
+    section.append(make("h3", "", list.length === 1 ? "Source" : "Sources"));
+    const items = make("ol", "");
+    for (const citation of list) {
+      const link = make("a", "source");
+      const place = [citation.heading, citation.page && `page ${citation.page}`].filter(Boolean).join(", ");
+      link.append(
+        make("span", "number", `[${citation.id}]`),
+        make("span", "document", citation.document),
+        make("span", "heading", place),
+      );
+      linkToSource(link, citation, this.freshLink, (error) => this.notice(sentence(error)));
+      const details = make("details", "");
+      details.append(make("summary", "", "Passage"), make("blockquote", "", citation.text));
+      const item = make("li", "");
+      item.append(link, details);
+      items.append(item);
+    }
+    section.append(items);
+    return section;
+  }
+
   private append(node: HTMLElement): void {
     this.root.querySelector(".empty")?.remove();
     this.keepingEnd(() => this.root.append(node));
@@ -131,27 +156,6 @@ export class Transcript {
     change();
     if (atEnd) this.root.scrollTop = this.root.scrollHeight;
   }
-}
-
-function citations(list: Citation[]): HTMLElement {
-  const section = make("section", "citations");
-  section.append(make("h3", "", list.length === 1 ? "Source" : "Sources"));
-  const items = make("ol", "");
-  for (const citation of list) {
-    const details = make("details", "");
-    const summary = make("summary", "");
-    summary.append(
-      make("span", "number", `[${citation.id}]`),
-      make("span", "document", citation.document),
-      make("span", "heading", (citation.heading ?? "") + (citation.page ? `, page ${citation.page}` : "")),
-    );
-    details.append(summary, make("blockquote", "", citation.text));
-    const item = make("li", "");
-    item.append(details);
-    items.append(item);
-  }
-  section.append(items);
-  return section;
 }
 
 function usageLine({ input_tokens, output_tokens, cost_usd }: Usage): string {

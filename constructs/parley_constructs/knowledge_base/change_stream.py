@@ -54,7 +54,7 @@ def follow_changes(
     acknowledge_wildcard(
         function, streams, "The streams of one table: listing them is how Lambda finds the current one."
     )
-    _grant(function, ["dynamodb:BatchGetItem", "dynamodb:UpdateItem"], table.table_arn)
+    _grant(function, ["dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:UpdateItem"], table.table_arn)
     if table.encryption_key is not None:
         table.encryption_key.grant(function, "kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey")
     _grant(function, ["sqs:SendMessage"], dead_letter_queue.queue_arn)

@@ -1,4 +1,4 @@
-"""A FAISS index kept as a file in the documents bucket."""
+"""FAISS indexes kept as files in the documents bucket."""
 
 from aws_cdk import aws_iam as iam
 from constructs import Construct
@@ -8,11 +8,16 @@ from parley_constructs.object_access import grant_objects
 from .vector_store import BoundStore, StoreContext, VectorStore
 
 INDEX_PREFIX = "indexes/faiss/"
-"""Keys under this prefix hold the index. It lies outside `documents/`, so writing it starts no ingestion."""
+"""Keys under this prefix hold the indexes, each in a folder named after its slot.
+
+It lies outside `documents/`, so writing it starts no ingestion.
+"""
 
 
 class FaissStore(VectorStore):
     """See `VectorStore.faiss`."""
+
+    name = "faiss"
 
     def bind(self, scope: Construct, context: StoreContext) -> BoundStore:
         """Nothing to make: the bucket is there."""
@@ -21,7 +26,7 @@ class FaissStore(VectorStore):
 
 class _BoundFaiss(BoundStore):
     def __init__(self, context: StoreContext) -> None:
-        self.environment = {"VECTOR_STORE": "faiss", "VECTOR_INDEX_PREFIX": INDEX_PREFIX}
+        self.environment = {"VECTOR_INDEX_PREFIX": INDEX_PREFIX}
         self._bucket = context.documents_bucket
 
     def grant_read(self, grantee: iam.IGrantable) -> None:

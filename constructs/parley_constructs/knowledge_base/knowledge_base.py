@@ -1,5 +1,6 @@
 """Documents in, passages out: ingestion behind a queue, retrieval behind a function, over one vector store."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from aws_cdk import Duration
@@ -30,7 +31,8 @@ class KnowledgeBase(Construct):
     """Ingests the documents of a bucket into a vector store, and finds passages there.
 
     A document that is put or deleted is announced by the bucket's event (EventBridge), waits in `ingestion_queue`, and
-    is worked on by `ingestion_function`; after `max_receive_count` failures its message lies in `dead_letter_queue`.
+    is worked on by `ingestion_function`; when that gives it up, or after `max_receive_count` deliveries, its message
+    lies in `dead_letter_queue`.
     Search goes through `retrieval_function`; callers need `grant_query`. With a `reembedding_handler`,
     `reembedding_function` follows the table's stream and mends the index after chunks were changed in the table.
     """
@@ -52,25 +54,24 @@ class KnowledgeBase(Construct):
         self.ingestion_queue = self._queue("IngestionQueue", dead_letter_queue=self.dead_letter_queue)
         self._announce_documents()
 
-        store = props.vector_store.bind(
-            self,
-            StoreContext(
-                documents_bucket=props.documents_bucket,
-                encryption_key=self.encryption_key,
-                removal_policy=props.removal_policy,
-                vpc=props.vpc,
-                vpc_subnets=props.vpc_subnets,
-                security_groups=props.security_groups,
-            ),
-        )
+        stores = self._bind_stores()
         environment = {
             "KNOWLEDGE_TABLE": props.knowledge_table.table_name,
             "DOCUMENTS_BUCKET": props.documents_bucket.bucket_name,
             "EMBEDDING_MODEL": props.embedding_model,
-            **store.environment,
+            "VECTOR_STORE": props.vector_store.name,
+            **({"PREVIOUS_VECTOR_STORE": props.previous_vector_store.name} if props.previous_vector_store else {}),
+            **{name: value for store in stores for name, value in store.environment.items()},
             **props.environment,
         }
-        self.ingestion_function = self._function("Ingestion", props.ingestion_handler, props.ingestion, environment)
+        queues = {
+            "DOCUMENTS_QUEUE_URL": self.ingestion_queue.queue_url,
+            "DEAD_LETTER_QUEUE_URL": self.dead_letter_queue.queue_url,
+            "MAX_DELIVERIES": str(props.max_receive_count),
+        }
+        self.ingestion_function = self._function(
+            "Ingestion", props.ingestion_handler, props.ingestion, {**environment, **queues}
+        )
         self.retrieval_function = self._function(
             "Retrieval",
             props.retrieval_handler,
@@ -80,18 +81,20 @@ class KnowledgeBase(Construct):
         )
         self._allow_ingestion()
         self._allow_retrieval()
-        store.grant_write(self.ingestion_function)
-        store.grant_read(self.retrieval_function)
-        self.reembedding_function = self._follow_changes(environment, store)
+        for store in stores:
+            store.grant_write(self.ingestion_function)
+            store.grant_read(self.retrieval_function)
+        self.reembedding_function = self._follow_changes(environment, stores)
 
     @staticmethod
-    def interface_endpoints(vector_store: VectorStore) -> list[ec2.InterfaceVpcEndpointAwsService]:
+    def interface_endpoints(*vector_stores: VectorStore) -> list[ec2.InterfaceVpcEndpointAwsService]:
         """Interface endpoints that a VPC without a way out needs for the retrieval function.
 
         Gateway endpoints for S3 and DynamoDB come on top; logs and traces leave through Lambda itself. OpenSearch
         Serverless has an endpoint of its own kind, which the knowledge base makes.
         """
-        return [ec2.InterfaceVpcEndpointAwsService.BEDROCK_RUNTIME, *vector_store.interface_endpoints]
+        of_stores = [endpoint for store in vector_stores for endpoint in store.interface_endpoints]
+        return [ec2.InterfaceVpcEndpointAwsService.BEDROCK_RUNTIME, *of_stores]
 
     def grant_query(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let `grantee` ask for passages by invoking the retrieval function."""
@@ -118,6 +121,28 @@ class KnowledgeBase(Construct):
         """Searches that failed, summed over five minutes."""
         return self.retrieval_function.metric_errors(statistic="Sum")
 
+    def _bind_stores(self) -> list[BoundStore]:
+        """The store, and the previous one if there is one.
+
+        Raises:
+            ValueError: they are the same.
+        """
+        props = self._props
+        context = StoreContext(
+            documents_bucket=props.documents_bucket,
+            encryption_key=self.encryption_key,
+            removal_policy=props.removal_policy,
+            vpc=props.vpc,
+            vpc_subnets=props.vpc_subnets,
+            security_groups=props.security_groups,
+        )
+        previous = props.previous_vector_store
+        if previous is not None and previous.name == props.vector_store.name:
+            raise ValueError(
+                f"Both the vector store and the previous one are {previous.name!r}; give another, or none."
+            )
+        return [store.bind(self, context) for store in (props.vector_store, previous) if store is not None]
+
     def _queue(self, construct_id: str, *, dead_letter_queue: sqs.IQueue | None = None) -> sqs.Queue:
         props = self._props
         return sqs.Queue(
@@ -129,7 +154,8 @@ class KnowledgeBase(Construct):
             enforce_ssl=True,
             retention_period=Duration.days(14),
             removal_policy=props.removal_policy,
-            # Six times the function's timeout: Lambda's advice for queues with batches.
+            # Six times the function's timeout: Lambda's advice for queues with batches, and it refuses less than once.
+            # A function that has taken its messages can say sooner when they come again.
             visibility_timeout=Duration.seconds(6 * int(props.ingestion.timeout.to_seconds()))
             if dead_letter_queue
             else None,
@@ -188,6 +214,9 @@ class KnowledgeBase(Construct):
         props = self._props
         function = self.ingestion_function
         self.ingestion_queue.grant_consume_messages(function)
+        # To put back what it has no time for, and to give up what no delivery can mend.
+        self.ingestion_queue.grant_send_messages(function)
+        self.dead_letter_queue.grant_send_messages(function)
         mapping = lambda_.EventSourceMapping(
             self,
             "DocumentEventsMapping",
@@ -222,9 +251,11 @@ class KnowledgeBase(Construct):
     def _allow_retrieval(self) -> None:
         props = self._props
         props.knowledge_table.grant_read_data(self.retrieval_function)
+        # For the links to documents that it signs: whoever opens one has the rights of its signer, no others.
+        grant_objects(props.documents_bucket, self.retrieval_function, prefix=DOCUMENTS_PREFIX, read=True)
         BedrockModels(self).grant_invoke(self.retrieval_function, [props.embedding_model])
 
-    def _follow_changes(self, environment: dict[str, str], store: BoundStore) -> PythonFunction | None:
+    def _follow_changes(self, environment: dict[str, str], stores: Sequence[BoundStore]) -> PythonFunction | None:
         props = self._props
         if props.reembedding_handler is None:
             return None
@@ -239,6 +270,7 @@ class KnowledgeBase(Construct):
             dead_letter_queue=self.dead_letter_queue,
             queue_key=self.encryption_key,
         )
-        store.grant_write(function)
+        for store in stores:
+            store.grant_write(function)
         BedrockModels(self).grant_invoke(function, [props.embedding_model])
         return function

@@ -1,4 +1,4 @@
-"""An OpenSearch Serverless vector collection: its group, policies and index."""
+"""An OpenSearch Serverless vector collection: its group, policies and indexes."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -10,9 +10,10 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_opensearchserverless as aoss
 from constructs import Construct
 
-from .vector_store import EMBEDDING_DIMENSIONS, BoundStore, StoreContext, VectorStore
+from .vector_store import EMBEDDING_DIMENSIONS, SLOTS, BoundStore, StoreContext, VectorStore
 
 INDEX_NAME = "passages"
+"""What the indexes are called, before their slot: `passages-a` and `passages-b`."""
 
 _READ = ["aoss:DescribeIndex", "aoss:ReadDocument"]
 # Whoever writes also reads: the collection gives documents ids of its own, which are searched before a deletion.
@@ -22,6 +23,8 @@ _DEPLOY = ["aoss:CreateIndex", "aoss:DeleteIndex", "aoss:DescribeIndex", "aoss:U
 
 class OpenSearchStore(VectorStore):
     """See `VectorStore.opensearch`."""
+
+    name = "opensearch"
 
     def __init__(
         self,
@@ -41,7 +44,7 @@ class OpenSearchStore(VectorStore):
         self.deployment_role_arn = deployment_role_arn
 
     def bind(self, scope: Construct, context: StoreContext) -> BoundStore:
-        """A collection with its policies and one index."""
+        """A collection with its policies and an index for each slot."""
         return _BoundOpenSearch(scope, self, context)
 
 
@@ -69,12 +72,11 @@ class _BoundOpenSearch(BoundStore):
         self.collection.add_resource_dependency(self._encryption_policy(context))
         self.collection.add_resource_dependency(self._network_policy())
 
-        self.index = self._index()
-        self.index.add_resource_dependency(
-            self._access_policy(store.deployment_role_arn or _deployment_role_arn(self._parts))
-        )
+        access = self._access_policy(store.deployment_role_arn or _deployment_role_arn(self._parts))
+        self.indexes = {slot: self._index(slot) for slot in SLOTS}
+        for index in self.indexes.values():
+            index.add_resource_dependency(access)
         self.environment = {
-            "VECTOR_STORE": "opensearch",
             "COLLECTION_ENDPOINT": self.collection.attr_collection_endpoint,
             "VECTOR_INDEX": INDEX_NAME,
         }
@@ -169,14 +171,14 @@ class _BoundOpenSearch(BoundStore):
             self._parts, "Access", name=self._name, type="data", policy=Lazy.string(_Produce(policy))
         )
 
-    def _index(self) -> aoss.CfnIndex:
+    def _index(self, slot: str) -> aoss.CfnIndex:
         """Vectors for meaning and analysed text for words, so that a hybrid search needs no second index."""
         field = aoss.CfnIndex.PropertyMappingProperty
         return aoss.CfnIndex(
             self._parts,
-            "Index",
+            f"Index{slot.upper()}",
             collection_endpoint=self.collection.attr_collection_endpoint,
-            index_name=INDEX_NAME,
+            index_name=f"{INDEX_NAME}-{slot}",
             settings=aoss.CfnIndex.IndexSettingsProperty(index=aoss.CfnIndex.IndexProperty(knn=True)),
             mappings=aoss.CfnIndex.MappingsProperty(
                 properties={
@@ -190,6 +192,8 @@ class _BoundOpenSearch(BoundStore):
                     "document_id": field(type="keyword"),
                     "version": field(type="keyword"),
                     "chunk": field(type="integer"),
+                    # Every field of a record as one term with its name and value, so that the mapping never grows.
+                    "fields": field(type="keyword"),
                 }
             ),
         )

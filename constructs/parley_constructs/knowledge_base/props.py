@@ -35,6 +35,8 @@ class KnowledgeBaseProps:
         belong to another stack.
     knowledge_table: records of documents and their chunks.
     vector_store: `VectorStore.faiss()`, `.s3_vectors()` or `.opensearch()`.
+    previous_vector_store: another of these, which the functions keep using beside it until what they run has moved its
+        index to `vector_store`.
     code, ingestion_handler, retrieval_handler: what the two functions run. The ingestion handler takes SQS batches of
         EventBridge events and answers with the failed items.
     embedding_model: Bedrock model id that the functions may invoke.
@@ -43,7 +45,9 @@ class KnowledgeBaseProps:
     architecture: processor that `code` is built for.
     ingestion, retrieval: sizes. Messages stay invisible for six times the ingestion timeout, as Lambda advises.
     max_concurrency: ingestion functions that run at once (2 to 1000): a limit on the load on model and store.
-    max_receive_count: attempts before a message goes to the dead-letter queue.
+    max_receive_count: deliveries after which a message goes to the dead-letter queue. The ingestion handler finds it in
+        `MAX_DELIVERIES`, and the queues in `DOCUMENTS_QUEUE_URL` and `DEAD_LETTER_QUEUE_URL`: it may extend and shorten
+        the time that messages are hidden, send to both, and should give up by itself what cannot be mended.
     vpc, vpc_subnets, security_groups: where the retrieval function runs, if it must reach a DAX cluster; ingestion
         stays outside. See `KnowledgeBase.interface_endpoints`.
     environment: further variables for all functions. retrieval_environment: for the retrieval function alone.
@@ -60,6 +64,7 @@ class KnowledgeBaseProps:
     ingestion_handler: str
     retrieval_handler: str
     embedding_model: str
+    previous_vector_store: VectorStore | None = None
     reembedding_handler: str | None = None
     architecture: lambda_.Architecture = lambda_.Architecture.ARM_64
     ingestion: FunctionSettings = field(
@@ -69,7 +74,7 @@ class KnowledgeBaseProps:
         default_factory=lambda: FunctionSettings(memory_size=1769, timeout=Duration.seconds(20))
     )
     max_concurrency: int = 5
-    max_receive_count: int = 3
+    max_receive_count: int = 10
     vpc: ec2.IVpc | None = None
     vpc_subnets: ec2.SubnetSelection | None = None
     security_groups: Sequence[ec2.ISecurityGroup] = ()

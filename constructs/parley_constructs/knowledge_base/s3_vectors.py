@@ -1,4 +1,4 @@
-"""An S3 Vectors index."""
+"""S3 Vectors indexes."""
 
 from aws_cdk import Stack
 from aws_cdk import aws_ec2 as ec2
@@ -7,7 +7,7 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3vectors as s3vectors
 from constructs import Construct
 
-from .vector_store import EMBEDDING_DIMENSIONS, BoundStore, StoreContext, VectorStore
+from .vector_store import EMBEDDING_DIMENSIONS, SLOTS, BoundStore, StoreContext, VectorStore
 
 TEXT_KEY = "text"
 """Metadata key for a chunk's text. Not filterable: filterable metadata may hold 2 KB in all, a chunk is longer.
@@ -19,10 +19,11 @@ Parley's functions keep no text here. The key is declared because an index can n
 class S3VectorsStore(VectorStore):
     """See `VectorStore.s3_vectors`."""
 
+    name = "s3vectors"
     interface_endpoints = (ec2.InterfaceVpcEndpointAwsService("s3vectors"),)
 
     def bind(self, scope: Construct, context: StoreContext) -> BoundStore:
-        """A vector bucket with one index."""
+        """A vector bucket with an index for each slot."""
         return _BoundS3Vectors(scope, context)
 
 
@@ -39,9 +40,15 @@ class _BoundS3Vectors(BoundStore):
             ),
         )
         self.bucket.apply_removal_policy(context.removal_policy)
-        self.index = s3vectors.CfnIndex(
+        self.indexes = {slot: self._index(parts, slot, context) for slot in SLOTS}
+        self.environment = {
+            f"VECTOR_INDEX_ARN_{slot.upper()}": index.attr_index_arn for slot, index in self.indexes.items()
+        }
+
+    def _index(self, parts: Construct, slot: str, context: StoreContext) -> s3vectors.CfnIndex:
+        index = s3vectors.CfnIndex(
             parts,
-            "Index",
+            f"Index{slot.upper()}",
             vector_bucket_arn=self.bucket.attr_vector_bucket_arn,
             data_type="float32",
             dimension=EMBEDDING_DIMENSIONS,
@@ -50,8 +57,8 @@ class _BoundS3Vectors(BoundStore):
                 non_filterable_metadata_keys=[TEXT_KEY]
             ),
         )
-        self.index.apply_removal_policy(context.removal_policy)
-        self.environment = {"VECTOR_STORE": "s3vectors", "VECTOR_INDEX_ARN": self.index.attr_index_arn}
+        index.apply_removal_policy(context.removal_policy)
+        return index
 
     def grant_read(self, grantee: iam.IGrantable) -> None:
         # QueryVectors needs GetVectors too as soon as it filters or returns metadata.
@@ -64,7 +71,8 @@ class _BoundS3Vectors(BoundStore):
         self._key.grant(grantee, "kms:Decrypt", "kms:GenerateDataKey")
 
     def _grant(self, grantee: iam.IGrantable, actions: list[str]) -> None:
-        iam.Grant.add_to_principal(grantee=grantee, actions=actions, resource_arns=[self.index.attr_index_arn])
+        arns = [index.attr_index_arn for index in self.indexes.values()]
+        iam.Grant.add_to_principal(grantee=grantee, actions=actions, resource_arns=arns)
 
 
 def _admit_indexing(key: kms.IKey) -> None:

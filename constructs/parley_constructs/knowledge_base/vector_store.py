@@ -17,6 +17,9 @@ from constructs import Construct
 EMBEDDING_DIMENSIONS = 1024
 """Length of a vector: what Titan Text Embeddings v2 returns by default."""
 
+SLOTS = ("a", "b")
+"""Every store has room for two indexes: the one that is searched, and one where the next is built beside it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class StoreContext:
@@ -37,9 +40,10 @@ class StoreContext:
 
 
 class BoundStore(ABC):
-    """A store made for one knowledge base: what its functions must know, and what they may do."""
+    """A store made for one knowledge base: what its functions must know, and what they may do with both its indexes."""
 
     environment: Mapping[str, str]
+    """Variables of its own: a knowledge base with two stores gives its functions those of both."""
 
     @abstractmethod
     def grant_read(self, grantee: iam.IGrantable) -> None:
@@ -53,6 +57,9 @@ class BoundStore(ABC):
 class VectorStore(ABC):
     """Where the vectors of a knowledge base are kept. Choose one: `faiss()`, `s3_vectors()` or `opensearch()`."""
 
+    name: str
+    """What functions are told that the store is."""
+
     interface_endpoints: Sequence[ec2.InterfaceVpcEndpointAwsService] = ()
     """Endpoints that the VPC must have for a function in isolated subnets to search this store."""
 
@@ -64,14 +71,14 @@ class VectorStore(ABC):
 
     @staticmethod
     def faiss() -> VectorStore:
-        """A FAISS index file in the documents bucket: nothing else to run, and nothing to pay while idle."""
+        """FAISS index files in the documents bucket: nothing else to run, and nothing to pay while idle."""
         from .faiss import FaissStore
 
         return FaissStore()
 
     @staticmethod
     def s3_vectors() -> VectorStore:
-        """An S3 Vectors index: pay per request, about 100 ms a query, semantic search only."""
+        """S3 Vectors indexes: pay per request, about 100 ms a query, semantic search only."""
         from .s3_vectors import S3VectorsStore
 
         return S3VectorsStore()

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mypy_boto3_lambda.client import LambdaClient
     from mypy_boto3_s3.client import S3Client
     from mypy_boto3_s3vectors.client import S3VectorsClient
+    from mypy_boto3_sqs.client import SQSClient
 
     from parley.aws.opensearch_http import Collection
 
@@ -31,8 +32,13 @@ _making = threading.Lock()
 """Clients are thread-safe; the session that makes them is not."""
 
 
-def make_client(service: str, *, read_timeout: float, attempts: int, **options: Any) -> Any:
-    """A client of `service` whose calls end: connect and read timeouts in seconds, and bounded attempts."""
+def make_client(
+    service: str, *, read_timeout: float, attempts: int, settings: dict[str, Any] | None = None, **options: Any
+) -> Any:
+    """A client of `service` whose calls end: connect and read timeouts in seconds, and bounded attempts.
+
+    `settings` are further ones of botocore's Config.
+    """
     # boto3 is imported here because it is the slowest import of all, and tests of callers can do without it.
     import boto3
 
@@ -40,6 +46,7 @@ def make_client(service: str, *, read_timeout: float, attempts: int, **options: 
         connect_timeout=CONNECT_SECONDS,
         read_timeout=read_timeout,
         retries={"mode": "standard", "total_max_attempts": attempts},
+        **(settings or {}),
     )
     factory: Any = boto3.client
     with _making:
@@ -63,7 +70,10 @@ def kms() -> "KMSClient":
 @cache
 def s3() -> "S3Client":
     """The S3 client; its read timeout is for the next bytes to come, not for a whole file."""
-    client: S3Client = make_client("s3", read_timeout=STORE_READ_SECONDS, attempts=STORE_ATTEMPTS)
+    # What a KMS key encrypts is read and written with signatures of version 4 only, where the SDK presigns with version
+    # 2; and its presigned addresses name the bucket's region only when the style is given.
+    settings = {"signature_version": "s3v4", "s3": {"addressing_style": "virtual"}}
+    client: S3Client = make_client("s3", read_timeout=STORE_READ_SECONDS, attempts=STORE_ATTEMPTS, settings=settings)
     return client
 
 
@@ -92,6 +102,13 @@ def embedding_runtime(attempts: int) -> "BedrockRuntimeClient":
 def s3_vectors(read_timeout: float, attempts: int) -> "S3VectorsClient":
     """An S3 Vectors client: little time for a search, for which a user waits; more for writes of 500 vectors."""
     client: S3VectorsClient = make_client("s3vectors", read_timeout=read_timeout, attempts=attempts)
+    return client
+
+
+@cache
+def sqs() -> "SQSClient":
+    """The SQS client."""
+    client: SQSClient = make_client("sqs", read_timeout=STORE_READ_SECONDS, attempts=STORE_ATTEMPTS)
     return client
 
 

@@ -6,7 +6,7 @@ Segments never change. The manifest is one small object, replaced only by a writ
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from parley.errors import StoreUnavailable
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-FORMAT = 1
+FORMAT = 2
 TIER_SEGMENTS = 8
 """Segments of one size class that are merged into one: a query visits few, and a row is rewritten a few times ever."""
 
@@ -60,10 +60,14 @@ class Manifest(msgspec.Struct, frozen=True):
     removals: tuple[Removal, ...] = ()
     format: int = FORMAT
 
-    def with_segment(self, entry: SegmentEntry, dimensions: int) -> "Manifest":
-        """With one more segment; the same one again changes nothing. Raises ValueError for other dimensions."""
+    def check(self, dimensions: int) -> None:
+        """Raises ValueError when the index holds vectors of other dimensions."""
         if self.dimensions not in (0, dimensions):
             raise ValueError(f"The index holds vectors of {self.dimensions} dimensions, not {dimensions}: rebuild it.")
+
+    def with_segment(self, entry: SegmentEntry, dimensions: int) -> "Manifest":
+        """With one more segment; the same one again changes nothing. Raises ValueError for other dimensions."""
+        self.check(dimensions)
         if any(known.id == entry.id for known in self.segments):
             return self
         generation = self.generation + 1
@@ -82,23 +86,30 @@ class Manifest(msgspec.Struct, frozen=True):
         new = [msgspec.structs.replace(removal, generation=generation) for removal in removals]
         return msgspec.structs.replace(self, generation=generation, removals=(*kept, *new))
 
+    def emptied(self) -> "Manifest":
+        """Without anything, and free for vectors of any dimensions; an empty one stays as it is."""
+        return Manifest(generation=self.generation + 1) if self.segments or self.removals else self
+
     def with_merged(self, inputs: Sequence[SegmentEntry], output: SegmentEntry | None) -> "Manifest":
         """With `output` (None: nothing was left) in place of `inputs`; unchanged if one of these is gone already."""
-        gone = {entry.id for entry in inputs}
+        return self.with_replaced({entry.id for entry in inputs}, [] if output is None else [output])
+
+    def with_replaced(self, gone: Set[str], outputs: Sequence[SegmentEntry]) -> "Manifest":
+        """With `outputs` in place of the segments `gone`; unchanged if one of these is gone already."""
         kept = tuple(entry for entry in self.segments if entry.id not in gone)
-        if len(kept) != len(self.segments) - len(gone):
+        if not gone or len(kept) != len(self.segments) - len(gone):
             return self
-        segments = (*kept, output) if output is not None else kept
+        segments = (*kept, *outputs)
         oldest = min((entry.generation for entry in segments), default=self.generation)
         removals = tuple(removal for removal in self.removals if removal.generation > oldest)
         return msgspec.structs.replace(self, generation=self.generation + 1, segments=segments, removals=removals)
 
-    def mergeable(self) -> list[SegmentEntry]:
-        """Segments of one size class that are due to be merged; empty when none are.
+    def mergeable(self, *, without: Set[str] = frozenset()) -> list[SegmentEntry]:
+        """Segments of one size class, none of them in `without`, that are due to be merged; empty when none are.
 
         A class is due each time its size reaches a multiple of TIER_SEGMENTS, so that of many writers one merges.
         """
-        small = sorted((s for s in self.segments if s.rows < LARGE_SEGMENT_ROWS), key=_tier)
+        small = sorted((s for s in self.segments if s.rows < LARGE_SEGMENT_ROWS and s.id not in without), key=_tier)
         for _, members in groupby(small, key=_tier):
             tier = list(members)
             if len(tier) % TIER_SEGMENTS == 0:
@@ -124,7 +135,7 @@ class ManifestFile:
         self._manifest = Manifest()
 
     def read(self) -> Manifest:
-        """The manifest as it is now; an empty one where there is none.
+        """The manifest as it is now; an empty one where there is none. Raises StoreUnavailable, also for a damaged one.
 
         While it is unchanged it is the same object, and costs no transfer.
         """
@@ -140,9 +151,12 @@ class ManifestFile:
                     raise
                 self._etag, self._manifest = None, Manifest()
                 return self._manifest
-        manifest = msgspec.json.decode(content, type=Manifest)
+        try:
+            manifest = msgspec.json.decode(content, type=Manifest)
+        except msgspec.MsgspecError as error:
+            raise StoreUnavailable("The index is damaged: rebuild it.") from error
         if manifest.format != FORMAT:
-            raise ValueError(f"The index has format {manifest.format}; this version reads format {FORMAT}.")
+            raise StoreUnavailable(f"The index has format {manifest.format}, not {FORMAT}: rebuild it.")
         self._etag, self._manifest = response["ETag"], manifest
         return manifest
 

@@ -1,33 +1,39 @@
 """Segments of a FAISS index on S3: vectors of one byte a dimension, whose chunks they are, and the words of these.
 
 One scale for a segment turns its vectors into bytes, so nothing is trained, and a segment of one vector is as good as
-one of thousands; it changes a cosine similarity by about 0.001. Rows of a large segment are grouped around centroids,
-and a search looks only at the groups nearest to its query.
+one of thousands; it changes a cosine similarity by about 0.001. Rows of a large segment stand in groups around
+centroids: a search reads only the groups nearest to its query, each of them in one piece.
+
+FAISS reads the vectors where the object's bytes lie in memory; they are never copied.
 """
 
-from bisect import bisect_right
-from collections.abc import Iterable, Sequence
-from itertools import accumulate, pairwise
+import zlib
+from collections.abc import Sequence
 
 import faiss
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
-from parley.aws.faiss_lexical import Postings
-from parley.knowledge.chunks import ChunkId, IndexedChunk
+from parley.aws.faiss_lexical import Postings, PostingsFile
+from parley.aws.faiss_occurrences import DROPPED, Places, array_of, bytes_of
+from parley.aws.faiss_rows import Mask, Rows, RowsFile
+from parley.knowledge.chunks import IndexedChunk
 
 # FAISS parallelises over queries. Ours come one at a time: its threads would only wait, and take a core to do so.
 faiss.omp_set_num_threads(1)
 
-FORMAT = 2
+FORMAT = 3
 _HALF = np.dtype("<f2")
+_ZERO = 128
+"""The byte that stands for zero."""
 
 GROUPED_FROM_ROWS = 2_048
 """Smaller segments are searched whole: that takes 0.1 ms."""
 
 GROUP_ROWS = 64
 MAX_GROUPS = 256
-"""Rows of a group on average, and the most groups of a segment (their numbers take one byte)."""
+"""Rows of a group on average, and the most groups of a segment."""
 
 SEARCHED_SHARE = 0.15
 """The share of a large segment's rows that one search looks at, as long as these are enough."""
@@ -35,154 +41,192 @@ SEARCHED_SHARE = 0.15
 SEARCHED_ROWS = 2_048
 """Rows that may be found which one search looks at, at least: of an owner with fewer it looks at all."""
 
-
 SPARE_ROWS = 16
 """Rows that a search compares beyond those it was asked for."""
 
+_BLOCK = 4_096
+"""Rows that are turned into floats at once: 16 MB of them."""
 
-class Run(msgspec.Struct, frozen=True, array_like=True):
-    """Consecutive rows: chunks `first` to `first + count - 1` of one version of a document."""
-
-    owner: str
-    document_id: str
-    version: str
-    first: int
-    count: int
-    added: int | None = None
-    """The generation that added these rows; None in a segment that is no merge: that segment's."""
-
-    @property
-    def document(self) -> tuple[str, str, str]:
-        """What a removal names."""
-        return self.owner, self.document_id, self.version
+type Matrix = NDArray[np.float32]
+type Codes = NDArray[np.uint8]
 
 
-class SegmentFile(msgspec.Struct, frozen=True):
+class SegmentFile(msgspec.Struct, frozen=True, array_like=True):
     """A segment as it is stored, in MessagePack."""
 
     format: int
-    dimensions: int
-    runs: tuple[Run, ...]
-    vectors: bytes
-    """Rows of bytes, 128 for zero; in format 1 of little-endian 16-bit floats."""
-    scale: float = 1.0
-    """What one is in `vectors`."""
-    centroids: bytes = b""
+    checksum: int
+    """CRC-32 of `content`."""
+    content: memoryview
+    """A `SegmentContent`, in MessagePack."""
+
+
+class SegmentContent(msgspec.Struct, frozen=True):
+    """What is in a segment."""
+
+    rows: RowsFile
+    postings: PostingsFile
+    index: memoryview
+    """An IndexScalarQuantizer, as FAISS writes it."""
+    scale: float
+    """What one is in its vectors."""
+    centroids: memoryview
     """Rows of little-endian 16-bit floats; none in a small segment."""
-    groups: bytes = b""
-    """Each row's centroid."""
-    postings: bytes = b""
-    """See `Postings`; none in format 1."""
+    group_sizes: memoryview
+    """How many rows each centroid has, one group after the other."""
 
 
-def encode_chunks(chunks: Sequence[IndexedChunk]) -> bytes:
-    """A new segment's content."""
-    ordered = sorted(chunks, key=lambda c: (c.id.owner, c.id.document_id, c.id.version, c.id.number))
-    matrix = np.asarray([chunk.vector for chunk in ordered], dtype=np.float32)
-    return encode_rows(_runs(chunk.id for chunk in ordered), matrix, Postings.of_texts(c.text for c in ordered))
+# Made here and not where they are used: segments are read by several threads, and msgspec (0.22) crashes when a second
+# thread decodes to a type that the first one's call has only begun to prepare.
+_FILE = msgspec.msgpack.Decoder(SegmentFile)
+_CONTENT = msgspec.msgpack.Decoder(SegmentContent)
 
 
-def encode_rows(runs: Sequence[Run], matrix: "np.ndarray", postings: Postings) -> bytes:
-    """A segment's content from its rows."""
-    codes, scale = _quantise(matrix)
-    centroids, groups = _grouped(matrix)
-    return msgspec.msgpack.encode(
-        SegmentFile(FORMAT, matrix.shape[1], tuple(runs), codes.tobytes(), scale, centroids, groups, postings.encode())
+def encode_chunks(chunks: Sequence[IndexedChunk]) -> tuple[bytes, int]:
+    """A new segment's content, and how many rows it has. Of several chunks with the same id the last counts."""
+    distinct = list({chunk.id: chunk for chunk in chunks}.values())
+    matrix = np.asarray([chunk.vector for chunk in distinct], dtype=np.float32)
+    scale = 127 / (float(np.abs(matrix).max()) or 1.0)
+    codes = _rounded(matrix, scale)
+    vectors, [places] = _arranged([(codes, scale)], [np.ones(len(distinct), dtype=bool)])
+    ordered = [distinct[row] for row in np.argsort(places).tolist()]
+    return vectors.encode(Rows.of_chunks(ordered), Postings.of_texts(chunk.text for chunk in ordered)), len(ordered)
+
+
+def merge(segments: "Sequence[Segment]", masks: Sequence[Mask]) -> tuple[bytes, int]:
+    """The content of one segment with the rows of several that are in their masks, and how many these are, above 0."""
+    vectors, places = _arranged([(segment.codes, segment.scale) for segment in segments], masks)
+    count = len(vectors.codes)
+    rows = Rows.merged([(s.rows, p) for s, p in zip(segments, places, strict=True)], count)
+    postings = Postings.merged([(s.postings, p) for s, p in zip(segments, places, strict=True)], count)
+    return vectors.encode(rows, postings), count
+
+
+class _Vectors(msgspec.Struct, frozen=True):
+    """Vectors in the order of their groups."""
+
+    codes: Codes
+    scale: float
+    centroids: Matrix
+    group_sizes: "NDArray[np.int64]"
+
+    def encode(self, rows: Rows, postings: Postings) -> bytes:
+        """A segment's content."""
+        index = _empty_index(self.codes.shape[1])
+        index.add_sa_codes(self.codes)
+        content = msgspec.msgpack.encode(
+            SegmentContent(
+                rows.encode(),
+                postings.encode(),
+                faiss.serialize_index(index).data,
+                self.scale,
+                bytes_of(self.centroids.astype(_HALF)),
+                bytes_of(self.group_sizes.astype("<u4")),
+            )
+        )
+        return msgspec.msgpack.encode(SegmentFile(FORMAT, zlib.crc32(content), memoryview(content)))
+
+
+def _arranged(parts: Sequence[tuple[Codes, float]], masks: Sequence[Mask]) -> tuple[_Vectors, list[Places]]:
+    """The rows in the masks as one segment's vectors, and for each part where its rows went."""
+    chosen = [np.flatnonzero(mask) for mask in masks]
+    scale = min(scale for (_, scale), rows in zip(parts, chosen, strict=True) if len(rows))
+    count = sum(map(len, chosen))
+    centroids = _centroids([(codes, s, rows) for (codes, s), rows in zip(parts, chosen, strict=True)], count)
+    groups = np.zeros(count, dtype=np.int64)
+    if len(centroids):
+        start = 0
+        for (codes, part_scale), rows in zip(parts, chosen, strict=True):
+            for first in range(0, len(rows), _BLOCK):
+                values = _floats(codes[rows[first : first + _BLOCK]], part_scale)
+                groups[start : start + len(values)] = (values @ centroids.T).argmax(axis=1)
+                start += len(values)
+    order = np.argsort(groups, kind="stable")
+    targets = np.empty(count, dtype=np.int64)
+    targets[order] = np.arange(count)
+    arranged = np.empty((count, parts[0][0].shape[1]), dtype=np.uint8)
+    places: list[Places] = []
+    start = 0
+    for (codes, part_scale), rows, mask in zip(parts, chosen, masks, strict=True):
+        into = targets[start : start + len(rows)]
+        start += len(rows)
+        for first in range(0, len(rows), _BLOCK):
+            block = codes[rows[first : first + _BLOCK]]
+            # Bytes of the same scale stay what they are, however often they are merged.
+            arranged[into[first : first + _BLOCK]] = (
+                block if part_scale == scale else _rounded(_floats(block, part_scale), scale)
+            )
+        places.append(np.full(len(mask), DROPPED, dtype=np.int64))
+        places[-1][rows] = into
+    sizes = np.bincount(groups, minlength=len(centroids)) if len(centroids) else np.empty(0, dtype=np.int64)
+    return _Vectors(arranged, scale, centroids, sizes), places
+
+
+def _centroids(parts: "Sequence[tuple[Codes, float, NDArray[np.int64]]]", count: int) -> Matrix:
+    """Centroids of a large segment; the same rows always give the same ones. None for a small one."""
+    dimensions = parts[0][0].shape[1]
+    if count < GROUPED_FROM_ROWS:
+        return np.empty((0, dimensions), dtype=np.float32)
+    wanted = min(count // GROUP_ROWS, MAX_GROUPS)
+    share = min(1.0, wanted * 64 / count)
+    random = np.random.default_rng(1)
+    sample = np.concatenate(
+        [_floats(codes[rows[random.random(len(rows)) < share]], scale) for codes, scale, rows in parts]
     )
+    # FAISS's defaults but for fewer rounds, and a seed of its own.
+    means = faiss.Kmeans(dimensions, wanted, niter=8, seed=1, spherical=True, min_points_per_centroid=1)
+    means.train(sample)
+    # As they will be stored, so that a row's group is the one a search finds it in.
+    return np.asarray(means.centroids).astype(_HALF).astype(np.float32)
 
 
-def _quantise(matrix: "np.ndarray") -> "tuple[np.ndarray, float]":
-    largest = float(np.abs(matrix).max(initial=0.0)) or 1.0
-    scale = 127 / largest
-    return (np.rint(matrix * np.float32(scale)) + 128).astype(np.uint8), scale
+def _rounded(matrix: Matrix, scale: float) -> Codes:
+    return (np.rint(matrix * np.float32(scale)) + _ZERO).astype(np.uint8)
 
 
-def _grouped(matrix: "np.ndarray") -> tuple[bytes, bytes]:
-    """Centroids, and each row's; the same rows always give the same ones."""
-    rows, dimensions = matrix.shape
-    if rows < GROUPED_FROM_ROWS:
-        return b"", b""
-    count = min(rows // GROUP_ROWS, MAX_GROUPS)
-    matrix = np.ascontiguousarray(matrix, dtype=np.float32)
-    # FAISS's defaults but for fewer rounds, and a seed of its own: it samples 64 rows a centroid.
-    means = faiss.Kmeans(
-        dimensions, count, niter=8, seed=1, spherical=True, min_points_per_centroid=1, max_points_per_centroid=64
+def _floats(codes: Codes, scale: float) -> Matrix:
+    found: Matrix = (codes.astype(np.float32) - np.float32(_ZERO)) / np.float32(scale)
+    return found
+
+
+def _empty_index(dimensions: int) -> faiss.IndexScalarQuantizer:
+    return faiss.IndexScalarQuantizer(
+        dimensions, faiss.ScalarQuantizer.QT_8bit_direct_signed, faiss.METRIC_INNER_PRODUCT
     )
-    means.train(matrix)
-    centroids = np.asarray(means.centroids)
-    nearest = np.concatenate(
-        [(matrix[start : start + 4_096] @ centroids.T).argmax(axis=1) for start in range(0, rows, 4_096)]
-    )
-    return centroids.astype(_HALF).tobytes(), nearest.astype(np.uint8).tobytes()
 
 
 class Segment:
     """A segment in memory."""
 
     def __init__(self, content: bytes, generation: int) -> None:
-        """Raises ValueError when the content is damaged."""
+        """`generation` added it. Raises ValueError when the content is damaged."""
         try:
-            file = msgspec.msgpack.decode(content, type=SegmentFile)
+            file = _FILE.decode(content)
+            if file.format != FORMAT or zlib.crc32(file.content) != file.checksum:
+                raise ValueError("The segment is damaged, or of another format.")
+            parts = _CONTENT.decode(file.content)
         except msgspec.MsgspecError as error:
             raise ValueError("The segment is damaged.") from error
-        rows = sum(run.count for run in file.runs)
-        if file.format == 1 and len(file.vectors) == rows * file.dimensions * _HALF.itemsize:
-            halves = np.frombuffer(file.vectors, _HALF).reshape(rows, -1).astype(np.float32)
-            codes, self._scale = _quantise(halves)
-            self.postings = Postings.of_texts([""] * rows)
-        elif file.format == FORMAT and len(file.vectors) == rows * file.dimensions:
-            codes, self._scale = np.frombuffer(file.vectors, dtype=np.uint8).reshape(rows, -1), file.scale
-            self.postings = Postings.decode(file.postings, rows)
-        else:
-            raise ValueError("The segment is damaged, or of another format.")
-        self.runs = [
-            run if run.added is not None else msgspec.structs.replace(run, added=generation) for run in file.runs
-        ]
-        self.rows = rows
-        self._starts = [0, *accumulate(run.count for run in self.runs)][:-1]
-        self._owners: dict[str, int] = {}
-        for run in self.runs:
-            self._owners.setdefault(run.owner, len(self._owners))
-        self._owner_codes = np.repeat(
-            np.asarray([self._owners[run.owner] for run in self.runs], dtype=np.int32), [run.count for run in self.runs]
-        )
-        self._centroids = np.frombuffer(file.centroids, _HALF).reshape(-1, file.dimensions).astype(np.float32)
-        self._groups = np.frombuffer(file.groups, np.uint8)
-        if len(self._centroids) and (len(self._groups) != rows or int(self._groups.max()) >= len(self._centroids)):
-            raise ValueError("The segment's groups are damaged.")
-        self._index = faiss.IndexScalarQuantizer(
-            file.dimensions, faiss.ScalarQuantizer.QT_8bit_direct_signed, faiss.METRIC_INNER_PRODUCT
-        )
-        self._index.add_sa_codes(codes)
+        self._stored = np.frombuffer(parts.index, np.uint8)
+        # FAISS keeps no reference to these bytes: `_stored` does.
+        # faiss's stubs do not know this reader.
+        reader = faiss.ZeroCopyIOReader(faiss.swig_ptr(self._stored), self._stored.size)  # type: ignore[attr-defined]
+        self._index = faiss.read_index(reader)
+        dimensions, count = self._index.d, self._index.ntotal
+        self.codes: Codes = self._stored[self._stored.size - count * dimensions :].reshape(count, dimensions)
+        """The vectors, as bytes around 128."""
+        self.scale = parts.scale
+        """What one is in `codes`."""
+        self.rows = Rows.decode(parts.rows, count, generation)
+        self.postings = Postings.decode(parts.postings, count)
+        self._centroids = array_of(parts.centroids, _HALF).astype(np.float32).reshape(-1, dimensions)
+        self._group_sizes = array_of(parts.group_sizes, "<u4").astype(np.int64)
+        self._group_ends = np.cumsum(self._group_sizes)
 
-    def rows_of(self, run_number: int) -> slice:
-        """The rows of a run."""
-        start = self._starts[run_number]
-        return slice(start, start + self.runs[run_number].count)
+    def __len__(self) -> int:
+        return len(self.rows)
 
-    def chunk_id(self, row: int) -> ChunkId:
-        """Whose row it is."""
-        number = bisect_right(self._starts, row) - 1
-        run = self.runs[number]
-        return ChunkId(run.owner, run.document_id, run.version, run.first + row - self._starts[number])
-
-    def matrix(self, live: "np.ndarray") -> "np.ndarray":
-        """The vectors of the rows that are live."""
-        return self._vectors(np.flatnonzero(live))
-
-    def allowed(self, owners: Sequence[str], live: "np.ndarray | None") -> "np.ndarray | None":
-        """Which rows a search for these owners may find, `live` ones only; None when there is none."""
-        codes = [self._owners[owner] for owner in owners if owner in self._owners]
-        if not codes:
-            return None
-        allowed = (
-            np.ones(self.rows, dtype=bool) if len(codes) == len(self._owners) else np.isin(self._owner_codes, codes)
-        )
-        if live is not None:
-            allowed &= live
-        return allowed if allowed.any() else None
-
-    def search(self, query: "np.ndarray", allowed: "np.ndarray", limit: int) -> list[tuple[float, int]]:
+    def search(self, query: Matrix, allowed: Mask, limit: int) -> list[tuple[float, int]]:
         """The best (similarity, row) among the allowed rows."""
         near = self._near(query, allowed, limit)
         # faiss's stubs describe the C++ constructors; its Python layer takes an array, and keywords.
@@ -191,62 +235,32 @@ class Segment:
         # FAISS cuts the query's values to whole numbers as well: so they are rounded to a byte each, and what is found,
         # with some to spare, is compared with the query itself.
         rounded = np.rint(query * np.float32(127 / (float(np.abs(query).max()) or 1.0)))
-        count = min(limit + SPARE_ROWS, self.rows)
+        count = min(limit + SPARE_ROWS, len(self))
         _, found = self._index.search(rounded.reshape(1, -1), count, params=parameters)
         rows = found[0][found[0] >= 0]
         scores = self.similarities(query, rows)
         best = np.argsort(-scores, kind="stable")[:limit]
         return [(float(scores[place]), int(rows[place])) for place in best]
 
-    def similarities(self, query: "np.ndarray", rows: "Sequence[int] | np.ndarray") -> "np.ndarray":
+    def similarities(self, query: Matrix, rows: "Sequence[int] | NDArray[np.int64]") -> Matrix:
         """The cosine similarity of each of these rows."""
-        found: np.ndarray = self._vectors(np.asarray(rows, dtype=np.int64)) @ query
+        found: Matrix = _floats(self.codes[np.asarray(rows, dtype=np.int64)], self.scale) @ query
         return found
 
-    def _near(self, query: "np.ndarray", allowed: "np.ndarray", limit: int) -> "np.ndarray":
+    def _near(self, query: Matrix, allowed: Mask, limit: int) -> Mask:
         """The allowed rows of the groups nearest to the query: a share of them all, and enough to choose from."""
         if not len(self._centroids):
             return allowed
-        total = int(allowed.sum())
+        total = np.count_nonzero(allowed)
         wanted = max(SEARCHED_SHARE * total, SEARCHED_ROWS, 4 * limit)
         if wanted >= total:
             return allowed
         order = np.argsort(-(self._centroids @ query))
-        sizes = np.bincount(self._groups[allowed], minlength=len(order))[order]
-        last = int(np.searchsorted(np.cumsum(sizes), wanted))
+        sizes = self._group_sizes
+        if total < len(allowed):
+            sizes = np.diff(np.concatenate(([0], np.cumsum(allowed)))[self._group_ends], prepend=0)
+        last = int(np.searchsorted(np.cumsum(sizes[order]), wanted))
         chosen = np.zeros(len(order), dtype=bool)
         chosen[order[: last + 1]] = True
-        near: np.ndarray = allowed & chosen[self._groups]
-        return near
-
-    def _vectors(self, rows: "np.ndarray") -> "np.ndarray":
-        if not len(rows):
-            return np.empty((0, self._index.d), dtype=np.float32)
-        found: np.ndarray = self._index.reconstruct_batch(rows) / np.float32(self._scale)
-        return found
-
-
-def live_runs(runs: Sequence[Run], live: "np.ndarray") -> list[Run]:
-    """The runs of the rows that are left when only `live` ones stay; each keeps its `added`."""
-    kept: list[Run] = []
-    start = 0
-    for run in runs:
-        mask = live[start : start + run.count]
-        start += run.count
-        edges = np.flatnonzero(np.diff(np.concatenate(([0], mask.astype(np.int8), [0]))))
-        for first, end in pairwise(edges.tolist()):
-            if mask[first]:
-                kept.append(msgspec.structs.replace(run, first=run.first + first, count=end - first))
-    return kept
-
-
-def _runs(ids: Iterable[ChunkId]) -> list[Run]:
-    runs: list[Run] = []
-    for chunk in ids:
-        last = runs[-1] if runs else None
-        document = (chunk.owner, chunk.document_id, chunk.version)
-        if last is not None and last.document == document and last.first + last.count == chunk.number:
-            runs[-1] = msgspec.structs.replace(last, count=last.count + 1)
-        else:
-            runs.append(Run(*document, first=chunk.number, count=1))
-    return runs
+        near: Mask = np.repeat(chosen, self._group_sizes)
+        return near & allowed

@@ -122,13 +122,14 @@ class KnowledgeTable:
                 return self.document(document.owner, document.document_id) or document
         return document_of(from_item(item))
 
-    def replace(self, document: Document, *, keep_version: bool) -> Document | None:
+    def replace(self, document: Document, *, keep_version: bool, barred: str | None = None) -> Document | None:
         """See KnowledgeStore."""
         values = {
             "name": document.name,
             "key": document.key,
             "size": document.size,
             "state": DocumentState.PENDING.value,
+            **({} if barred is None else {"barred": barred}),
         }
         remove = ("reason",) if keep_version else ("reason", "version", "claim")
         return self._update(document.owner, document.document_id, values, remove=remove, condition=_LIVES)
@@ -149,8 +150,9 @@ class KnowledgeTable:
             {"state": DocumentState.INDEXING.value, "claim": version, "size": size},
             remove=("version", "reason", "expires_at", *(() if goes_on else ("checkpoint",))),
             # A version that is retrieved was finished by another worker since this one looked.
-            condition=f"{_LIVES} AND #key = :expected_key AND (attribute_not_exists(#version) OR #version <> :claim)",
-            names={"#key": "key"},
+            condition=f"{_LIVES} AND #key = :expected_key AND (attribute_not_exists(#version) OR #version <> :claim) "
+            "AND (attribute_not_exists(#barred) OR #barred <> :claim)",
+            names={"#key": "key", "#barred": "barred"},
             expected={":expected_key": document.key},
         )
 

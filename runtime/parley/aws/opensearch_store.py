@@ -20,6 +20,7 @@ import msgspec
 from parley.aws.opensearch_http import PASSING, Collection, OpenSearchRefused, Patience
 from parley.errors import StoreUnavailable
 from parley.knowledge.chunks import ChunkId, Hit, IndexedChunk
+from parley.knowledge.filters import NO_FILTER, Filter, alternatives, document_ids, terms
 
 BULK_DOCUMENTS = 250
 """Documents of one _bulk: about 4 MB, where 5 to 15 MiB are advised at most and 10 MiB may be refused."""
@@ -32,6 +33,9 @@ MAX_RESULTS = 10_000
 
 VISIBLE_SECONDS = 120.0
 """After this time searches see what was written: twice the documented minute."""
+
+SETTLE_SECONDS = 5.0
+"""The pause before another look at an index that is being emptied."""
 
 AWAKE_SECONDS = 300.0
 """How long an answer proves that the collection is awake: a NextGen one sleeps after 10 idle minutes."""
@@ -73,8 +77,13 @@ class _Found(msgspec.Struct, frozen=True):
     source: _Source | None = msgspec.field(name="_source", default=None)
 
 
+class _Total(msgspec.Struct, frozen=True):
+    value: int = 0
+
+
 class _Hits(msgspec.Struct, frozen=True):
     hits: tuple[_Found, ...] = ()
+    total: _Total = _Total()
 
 
 class _Shards(msgspec.Struct, frozen=True):
@@ -109,8 +118,14 @@ class OpenSearchStore:
     """The VectorIndex protocol over one index. `collection` is called when it is first needed."""
 
     def __init__(
-        self, collection: Callable[[], Collection], index: str, *, clock: Callable[[], float] = time.monotonic
+        self,
+        collection: Callable[[], Collection],
+        index: str,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], None] = time.sleep,
     ) -> None:
+        self._pause = pause
         self._collection = collection
         self._index = index
         self._clock = clock
@@ -142,9 +157,17 @@ class OpenSearchStore:
         """See VectorIndex: every copy that can be found, and those that this process has added lately."""
         self._delete(self._stored_ids(set(ids)))
 
-    def search(self, vector: Sequence[float], *, owners: Sequence[str], limit: int, text: str = "") -> list[Hit]:
+    def search(
+        self,
+        vector: Sequence[float],
+        *,
+        owners: Sequence[str],
+        limit: int,
+        text: str = "",
+        where: Filter = NO_FILTER,
+    ) -> list[Hit]:
         """See VectorIndex. With `text`, both rankings are fused by their ranks; scores stay cosine similarities."""
-        allowed = {"terms": {"owner": list(owners)}}
+        allowed = _condition(owners, where)
         query = [round(value, _DECIMALS) for value in vector]
         words = text[:LEXICAL_CHARACTERS].strip()
         if not words:
@@ -156,6 +179,29 @@ class OpenSearchStore:
         others = [id_ for chunk, id_ in by_words.items() if chunk not in near]
         known = near | self._nearest(query, {"ids": {"values": others}}, len(others)) if others else near
         return _fused(near, by_words, known, limit)
+
+    def clear(self) -> None:
+        """See MaintainedIndex: what was written so lately that no search can find it yet stays."""
+        deleted: set[str] = set()
+        everything = {"size": MAX_RESULTS, "_source": False, "query": {"match_all": {}}}
+        looks = 0
+        while found := [hit.id for hit in self._search(everything, WRITING)]:
+            if left := [id_ for id_ in found if id_ not in deleted]:
+                self._delete(left)
+                deleted.update(left)
+                looks = 0
+            elif looks * SETTLE_SECONDS > VISIBLE_SECONDS:
+                raise StoreUnavailable
+            else:
+                # Searches still find what has been deleted; behind it there may be more.
+                looks += 1
+                self._pause(SETTLE_SECONDS)
+        self._recent.clear()
+
+    def count(self) -> int:
+        """See MaintainedIndex: copies count, and what is not visible yet does not."""
+        counted = {"size": 0, "track_total_hits": True, "query": {"match_all": {}}}
+        return self._answer(counted, WRITING).total.value
 
     def _nearest(self, vector: list[float], condition: dict[str, Any], limit: int) -> dict[ChunkId, Hit]:
         """At least the `limit` nearest chunks that meet a condition, nearest first, as far as there are so many."""
@@ -201,7 +247,11 @@ class OpenSearchStore:
         self._recent = deque(entry for entry in self._recent if entry[2] not in gone)
 
     def _search(self, body: dict[str, Any], patience: Patience = SEARCHING) -> tuple[_Found, ...]:
-        """The hits of a search, all of them: it is asked again while a part of the index does not answer."""
+        """The hits of a search."""
+        return self._answer(body, patience).hits
+
+    def _answer(self, body: dict[str, Any], patience: Patience) -> _Hits:
+        """A search's answer, the whole of it: it is asked again while a part of the index does not answer."""
         asked = msgspec.json.encode(body)
 
         def remaining(content: bytes) -> bytes:
@@ -210,7 +260,7 @@ class OpenSearchStore:
 
         content = self._collection().post(f"/{self._index}/_search", asked, patience, remaining=remaining)
         self._answered = self._clock()
-        return msgspec.json.decode(content, type=_Answer).hits.hits
+        return msgspec.json.decode(content, type=_Answer).hits
 
     def _bulk(self, operations: Sequence[bytes]) -> list[str]:
         """Do all of these, those that fail in passing again; returns the documents' ids, in order."""
@@ -241,9 +291,19 @@ def _document(chunk: IndexedChunk) -> dict[str, Any]:
         "document_id": chunk.id.document_id,
         "version": chunk.id.version,
         "chunk": chunk.id.number,
+        "fields": terms(chunk.metadata),
         "text": chunk.text,
         "vector": [round(value, _DECIMALS) for value in chunk.vector],
     }
+
+
+def _condition(owners: Sequence[str], where: Filter) -> dict[str, Any]:
+    conditions: list[dict[str, Any]] = [{"terms": {"owner": list(owners)}}]
+    documents = document_ids(where)
+    if documents is not None:
+        conditions.append({"terms": {"document_id": documents}})
+    conditions += [{"terms": {"fields": any_}} for any_ in alternatives(where)]
+    return {"bool": {"filter": conditions}} if len(conditions) > 1 else conditions[0]
 
 
 def _sharing_words(words: str, condition: dict[str, Any], count: int) -> dict[str, Any]:

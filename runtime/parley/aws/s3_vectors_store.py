@@ -5,12 +5,13 @@ again what is throttled, with exponential backoff and jitter; limits are from th
 restrictions".
 """
 
-from collections.abc import Callable, Sequence
-from itertools import batched
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from itertools import batched, islice
+from typing import TYPE_CHECKING, Any
 
 from parley.aws.failures import store_errors
 from parley.knowledge.chunks import ChunkId, Hit, IndexedChunk
+from parley.knowledge.filters import DOCUMENT_ID, NO_FILTER, Filter, alternatives, document_ids, terms
 
 if TYPE_CHECKING:
     from mypy_boto3_s3vectors.client import S3VectorsClient
@@ -22,7 +23,9 @@ MAX_RESULTS = 10_000
 """The most results of one query, which come in pages."""
 
 OWNER = "owner"
-"""The filterable metadata key. A vector has no other metadata: the knowledge table has the text."""
+FIELDS = "fields"
+"""Filterable metadata keys, beside DOCUMENT_ID. `fields` is a list of terms, so that a record's names are no keys: an
+index takes 50 of these and reads `$` in them as an operator. The knowledge table has the text."""
 
 _DECIMALS = 8
 """Enough for float32: a unit vector of 1,024 dimensions has values around 0.03."""
@@ -60,7 +63,7 @@ class S3VectorsStore:
                         {
                             "key": vector_key(chunk.id),
                             "data": {"float32": [round(value, _DECIMALS) for value in chunk.vector]},
-                            "metadata": {OWNER: chunk.id.owner},
+                            "metadata": _metadata(chunk),
                         }
                         for chunk in batch
                     ],
@@ -72,7 +75,15 @@ class S3VectorsStore:
             with store_errors():
                 self._for_writes().delete_vectors(indexArn=self._index_arn, keys=[vector_key(id_) for id_ in batch])
 
-    def search(self, vector: Sequence[float], *, owners: Sequence[str], limit: int, text: str = "") -> list[Hit]:
+    def search(
+        self,
+        vector: Sequence[float],
+        *,
+        owners: Sequence[str],
+        limit: int,
+        text: str = "",
+        where: Filter = NO_FILTER,
+    ) -> list[Hit]:
         """See VectorIndex; the words of `text` play no part."""
         hits: dict[ChunkId, Hit] = {}
         with store_errors():
@@ -83,7 +94,7 @@ class S3VectorsStore:
                     indexArn=self._index_arn,
                     queryVector={"float32": list(vector)},
                     topK=min(limit, MAX_RESULTS),
-                    filter={OWNER: {"$in": list(owners)}},
+                    filter=_condition(owners, where),
                     returnDistance=True,
                 )
             )
@@ -95,6 +106,39 @@ class S3VectorsStore:
                 if len(hits) >= limit:
                     break
         return list(hits.values())[:limit]
+
+    def clear(self) -> None:
+        """See MaintainedIndex."""
+        while keys := list(islice(self._keys(), WRITE_BATCH)):
+            with store_errors():
+                self._for_writes().delete_vectors(indexArn=self._index_arn, keys=keys)
+
+    def count(self) -> int:
+        """See MaintainedIndex: S3 Vectors counts nothing itself, so all keys are listed."""
+        return sum(1 for _ in self._keys())
+
+    def _keys(self) -> Iterator[str]:
+        with store_errors():
+            pages = self._for_writes().get_paginator("list_vectors").paginate(indexArn=self._index_arn)
+            for page in pages:
+                yield from (vector["key"] for vector in page["vectors"])
+
+
+def _metadata(chunk: IndexedChunk) -> dict[str, Any]:
+    metadata: dict[str, Any] = {OWNER: chunk.id.owner, DOCUMENT_ID: chunk.id.document_id}
+    return {**metadata, FIELDS: terms(chunk.metadata)} if chunk.metadata else metadata
+
+
+def _condition(owners: Sequence[str], where: Filter) -> dict[str, Any]:
+    conditions: list[dict[str, Any]] = [{OWNER: {"$in": list(owners)}}]
+    documents = document_ids(where)
+    if documents is not None:
+        conditions.append({DOCUMENT_ID: {"$in": documents}})
+    for any_ in alternatives(where):
+        # Of `$eq` it is documented that a list has the value when one of its elements is it; of `$in` it is not.
+        having = [{FIELDS: {"$eq": each}} for each in any_]
+        conditions.append({"$or": having} if len(having) > 1 else having[0])
+    return {"$and": conditions} if len(conditions) > 1 else conditions[0]
 
 
 def vector_key(id_: ChunkId) -> str:

@@ -1,6 +1,6 @@
 """A turn: history and passages to a model, its answer to the store."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -38,12 +38,16 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """A stored answer. `failures` are the models that failed before one answered; `replayed`: it was stored before."""
+    """A stored answer. `failures` are the models that failed before one answered; `replayed`: it was stored before.
+
+    `source_urls` open the cited documents for a few minutes, by the citations' ids. A replayed answer has none.
+    """
 
     conversation_id: str
     turn: Turn
     failures: tuple[ModelFailure, ...] = ()
     replayed: bool = False
+    source_urls: Mapping[int, str] = {}
 
 
 def utc_now() -> datetime:
@@ -98,7 +102,13 @@ class Assistant(msgspec.Struct, frozen=True, kw_only=True):
             if stored := self.replay(question):
                 return stored
             raise ConversationNotFound from None
-        return Answer(conversation_id=conversation_id, turn=turn, failures=choice.failures)
+        links = {citation.id: passages[citation.id - 1].source_url for citation in turn.citations}
+        return Answer(
+            conversation_id=conversation_id,
+            turn=turn,
+            failures=choice.failures,
+            source_urls={id_: url for id_, url in links.items() if url is not None},
+        )
 
     def replay(self, question: Question) -> Answer | None:
         """The stored answer to this very request, if there is one. Raises RequestKeyReused when it was another."""

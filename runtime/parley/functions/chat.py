@@ -9,8 +9,7 @@ from parley.conversation.deadline import HTTP_TURN_SECONDS, Deadline
 from parley.conversation.turns import Knowledge, Usage
 from parley.functions.answering import Answering, ChatRole, TurnSettings, check_message, request_key
 from parley.functions.http import HttpApi, Parameter, Reply, Request
-from parley.functions.schemas import ConversationId, MessageText
-from parley.knowledge.passages import Citation
+from parley.functions.schemas import ConversationId, LinkedCitation, MessageText, linked_citations
 
 api = HttpApi()
 
@@ -32,7 +31,7 @@ class ChatResponse(msgspec.Struct, frozen=True, kw_only=True):
     conversation_id: str
     turn_id: str
     message: str
-    citations: tuple[Citation, ...]
+    citations: tuple[LinkedCitation, ...]
     model: str
     usage: Usage
     knowledge: Knowledge
@@ -94,7 +93,7 @@ def chat(request: Request[ChatRequest]) -> Reply:
             conversation_id=answer.conversation_id,
             turn_id=turn.turn_id,
             message=turn.text,
-            citations=turn.citations,
+            citations=linked_citations(answer),
             model=turn.model or "",
             usage=turn.usage or Usage(input_tokens=0, output_tokens=0, cost_usd=None),
             knowledge=turn.knowledge or "off",

@@ -44,6 +44,15 @@ type Text = Annotated[
         f"Not for {' and '.join(sorted(BINARY_FORMATS))}: these are uploaded."
     ),
 ]
+type ChosenId = Annotated[
+    str,
+    msgspec.Meta(
+        pattern="^[A-Za-z0-9_-]{1,64}$",
+        description="An id of your own choice. The request can then be repeated without making a second document: "
+        "`conflict` says that it is there already, `not_found` that it was deleted. Documents are listed by their ids, "
+        "last first; ours begin with the time in milliseconds as 12 hexadecimal digits.",
+    ),
+]
 type Size = Annotated[int, msgspec.Meta(description=f"The file's size in bytes, at most {MAX_DOCUMENT_BYTES:,}.")]
 
 
@@ -62,6 +71,7 @@ class NewDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     size: Size | None = None
     shared: bool = False
     """Everyone may read it. Only curators may write such documents."""
+    document_id: ChosenId | None = None
 
 
 class Replacement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -111,6 +121,15 @@ class WrittenDocument(DocumentView, frozen=True, kw_only=True):
     upload: UploadView | None = None
 
 
+class DocumentDetail(DocumentView, frozen=True, kw_only=True):
+    """A document with `source_url`, which opens its file for 15 minutes; null while the file may still be to come.
+
+    A PDF opens at a page with `#page=3` after it.
+    """
+
+    source_url: str | None
+
+
 class DocumentList(msgspec.Struct, frozen=True, kw_only=True):
     """The caller's own documents, newest first, then the shared ones. `cursor` asks for the next page."""
 
@@ -158,28 +177,30 @@ def list_documents(request: Request[None]) -> DocumentList:
     request=NewDocument,
     response=WrittenDocument,
     status=201,
-    errors=("forbidden", "payload_too_large", "store_unavailable"),
+    errors=("conflict", "forbidden", "not_found", "payload_too_large", "store_unavailable"),
 )
 def add_document(request: Request[NewDocument]) -> WrittenDocument:
     """The new record."""
-    body = request.body
+    body, reader = request.body, _reader(request)
+    shared, id_ = body.shared, body.document_id
     if body.text is not None and body.size is None:
-        return _written(library().add_text(_reader(request), body.name, body.text, shared=body.shared))
+        return _written(library().add_text(reader, body.name, body.text, shared=shared, document_id=id_))
     if body.size is not None and body.text is None:
-        return _written(*library().add_upload(_reader(request), body.name, body.size, shared=body.shared))
+        return _written(*library().add_upload(reader, body.name, body.size, shared=shared, document_id=id_))
     raise ValidationFailed("Send either `text` or `size`.")
 
 
 @api.route(
     "GET",
     "/knowledge/documents/{id}",
-    summary="See what became of a document",
-    response=DocumentView,
+    summary="See what became of a document, and open its file",
+    response=DocumentDetail,
     errors=("not_found", "store_unavailable"),
 )
-def read_document(request: Request[None]) -> DocumentView:
+def read_document(request: Request[None]) -> DocumentDetail:
     """One record."""
-    return DocumentView.of(library().get(_reader(request), request.path["id"]))
+    document = library().get(_reader(request), request.path["id"])
+    return msgspec.convert({**_fields(document), "source_url": library().source_url(document)}, DocumentDetail)
 
 
 @api.route(

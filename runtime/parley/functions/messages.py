@@ -10,9 +10,8 @@ from parley.aws.connection_posts import MESSAGE_BYTES, Connection, ConnectionGon
 from parley.conversation.turns import Knowledge
 from parley.errors import ParleyError
 from parley.functions.answering import ChatRole
-from parley.functions.schemas import ConversationId, MessageText
+from parley.functions.schemas import ConversationId, LinkedCitation, MessageText
 from parley.functions.telemetry import logger
-from parley.knowledge.passages import Citation
 
 DELTA_SECONDS = 0.05
 """Pieces of an answer are gathered this long: models send one for every few characters, and each post takes time."""
@@ -85,7 +84,7 @@ class MessageDone(ServerMessage, frozen=True, kw_only=True, tag="message.done"):
     turn_id: str
     conversation_id: str
     message: str
-    citations: tuple[Citation, ...]
+    citations: tuple[LinkedCitation, ...]
     model: str
     knowledge: Knowledge
     request_id: str | None = None

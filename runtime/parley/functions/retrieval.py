@@ -8,8 +8,17 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 from parley.errors import KnowledgeUnavailable, ParleyError, StoreUnavailable, ValidationFailed
 from parley.functions.http import HttpApi, Request
-from parley.functions.knowledge_parts import KnowledgeSettings, dax_reads, embedder, knowledge_table, vector_index
+from parley.functions.knowledge_parts import (
+    KnowledgeSettings,
+    dax_reads,
+    documents_bucket,
+    embedder,
+    knowledge_table,
+    vector_index,
+)
 from parley.functions.telemetry import instrument, logger, metrics
+from parley.knowledge.chunks import FieldValue
+from parley.knowledge.filters import MAX_FIELDS, MAX_LENGTH, MAX_VALUES, parse_filter
 from parley.knowledge.passages import Passage
 from parley.knowledge.retrieval import MAX_TOP_K, Retrieval
 
@@ -24,6 +33,23 @@ WARM_UP = {"warm_up": True}
 QUERY_LENGTH = 32_000
 """Characters of a query: as many as a chat message has."""
 
+type FilterValues = Annotated[
+    FieldValue | list[FieldValue],
+    msgspec.Meta(
+        description=f"A text of at most {MAX_LENGTH} characters, a number or a boolean, or up to {MAX_VALUES} of them.",
+        extra_json_schema={"maxLength": MAX_LENGTH, "minItems": 1, "maxItems": MAX_VALUES},
+    ),
+]
+type QueryFilter = Annotated[
+    dict[str, FilterValues],
+    msgspec.Meta(
+        description="Only passages of records (items of a JSON document, rows of a CSV document) that have one of the "
+        f"values in each of these fields, {MAX_FIELDS} at most. Values are compared exactly, with their type; those "
+        "of a CSV document are texts. The field `document_id` is built in: only passages of these documents.",
+        examples=[{"language": "fr", "level": [1, 2]}, {"document_id": "0193f0c2a7b5c1d2e3f405162738495a"}],
+        extra_json_schema={"maxProperties": MAX_FIELDS},
+    ),
+]
 type TopK = Annotated[int, msgspec.Meta(ge=1, le=MAX_TOP_K, description="How many passages at most.")]
 
 
@@ -32,6 +58,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     query: Annotated[str, msgspec.Meta(min_length=1, max_length=QUERY_LENGTH)]
     top_k: TopK = 5
+    filter: QueryFilter = {}
 
 
 class DirectQuery(Query, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -41,7 +68,10 @@ class DirectQuery(Query, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class PassageView(msgspec.Struct, frozen=True, kw_only=True):
-    """A passage of a document: `score` is its cosine similarity to the query, `owner` whose document it is."""
+    """A passage of a document: `score` is its cosine similarity to the query, `owner` whose document it is.
+
+    `source_url` opens the document for 15 minutes, a PDF at the passage's page.
+    """
 
     document_id: str
     document: str
@@ -50,6 +80,7 @@ class PassageView(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     score: float
     owner: str
+    source_url: str | None
 
     @classmethod
     def of(cls, passage: Passage) -> "PassageView":
@@ -74,13 +105,17 @@ class RetrievalSettings(KnowledgeSettings, frozen=True, kw_only=True):
 def retrieval() -> Retrieval:
     """This process's retrieval."""
     settings = RetrievalSettings.load()
+    index = vector_index(settings)
     return Retrieval(
         embedder=embedder(settings, attempts=EMBEDDING_ATTEMPTS),
-        index=vector_index(settings),
+        index=index,
         records=knowledge_table(
             settings, cache=dax_reads(settings.dax_endpoint, on_fallback=_count_read_without_cache)
         ),
-        minimum_score=settings.calibrated_minimum_score(),
+        minimum_score=settings.calibration().minimum_score,
+        minimum_coverage=settings.calibration().minimum_coverage,
+        calibrated=lambda: settings.calibration(index.active_store),
+        links=documents_bucket(settings),
     )
 
 
@@ -106,8 +141,9 @@ def query(request: Request[Query]) -> QueryResponse:
 def _answer(subject: str, asked: Query) -> QueryResponse:
     if not asked.query.strip():
         raise ValidationFailed("`query` is empty.")
+    where = parse_filter(asked.filter)
     try:
-        found = retrieval().passages(subject, asked.query, top_k=asked.top_k)
+        found = retrieval().passages(subject, asked.query, top_k=asked.top_k, where=where)
     except StoreUnavailable as error:
         # Which of its parts does not answer is no matter to who asks.
         raise KnowledgeUnavailable from error
@@ -148,7 +184,7 @@ _direct_handler = instrument(_direct)
 
 
 def handler(event: Any, context: Any) -> Any:
-    """The Lambda entry point: an HTTP API's event, or `{subject, query, top_k}` from a function that may invoke it.
+    """The Lambda entry point: an HTTP API's event, or `{subject, query, top_k, filter}` from another function.
 
     `{"warm_up": true}` makes the vector store ready for a question that will come.
     """

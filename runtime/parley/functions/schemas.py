@@ -1,9 +1,11 @@
 """The types that the HTTP and WebSocket interfaces share. Generated documents take their schemas from here."""
 
+from dataclasses import asdict, dataclass
 from typing import Annotated
 
 import msgspec
 
+from parley.conversation.assistant import Answer
 from parley.conversation.turns import MESSAGE_LENGTH, Knowledge, Turn, Usage
 from parley.knowledge.passages import Citation
 
@@ -17,6 +19,23 @@ type MessageText = Annotated[
 ]
 
 type ConversationId = Annotated[str, msgspec.Meta(description="The id of one of the caller's conversations.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkedCitation(Citation):
+    """A passage that an answer refers to. Only a fresh answer has `source_url`, which opens the document for 15 minutes
+    (a PDF at the passage's page): later, `GET /knowledge/documents/{document_id}` gives another.
+    """
+
+    source_url: str | None = None
+
+
+def linked_citations(answer: Answer) -> tuple[LinkedCitation, ...]:
+    """An answer's citations with their links."""
+    return tuple(
+        LinkedCitation(**asdict(citation), source_url=answer.source_urls.get(citation.id))
+        for citation in answer.turn.citations
+    )
 
 
 class TurnView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -14,6 +14,7 @@ from parley.conversation.deadline import Deadline
 from parley.errors import ParleyError
 from parley.functions.answering import Answering, TurnSettings, request_key
 from parley.functions.messages import Deltas, ErrorMessage, MessageDone, Outbox, TurnOrder, UsageReport
+from parley.functions.schemas import linked_citations
 from parley.functions.telemetry import instrument, logger
 
 TURN_SECONDS = 50.0
@@ -94,7 +95,7 @@ def _finish(order: TurnOrder, answer: Answer, outbox: Outbox) -> None:
             request_id=order.request_id,
             conversation_id=answer.conversation_id,
             message=turn.text,
-            citations=turn.citations,
+            citations=linked_citations(answer),
             model=turn.model or "",
             knowledge=turn.knowledge or "off",
         )

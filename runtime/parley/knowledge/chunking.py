@@ -1,15 +1,16 @@
-"""Chunking: sections cut into pieces of at most 512 tokens, between blocks, sentences or, at worst, words.
+"""Chunking: sections cut into chunks of at most 512 tokens, between blocks, lines, sentences or, at worst, words.
 
-The cutting is semantic-text-splitter's: Unicode's sentence and word boundaries (with dictionaries for scripts that
-write no spaces), and Markdown's blocks.
+A section is read as units in their order: blocks (paragraphs, tables, fenced code) that fit in a chunk, and of larger
+ones their lines, of larger lines their sentences, of larger sentences pieces between words. Chunks are filled with
+whole units. Every character is looked at a fixed number of times, so time grows with the length of the text alone.
 """
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 
-from semantic_text_splitter import MarkdownSplitter, TextSplitter
-
+from parley.knowledge.boundaries import is_between_characters, last_word_end, next_word_start, sentence_ends
 from parley.knowledge.chunks import Chunk
-from parley.knowledge.sections import Section
+from parley.knowledge.sections import Section, fenced_code
 
 CHUNK_TOKENS = 512
 """The most tokens of a chunk, by `count_tokens`."""
@@ -20,11 +21,17 @@ OVERLAP_TOKENS = 64
 BYTES_PER_TOKEN = 4
 """UTF-8 bytes that count as one token."""
 
-WINDOW_CHARACTERS = 32_768
-"""What the splitter is given at once. Its time grows with the square of the length where a text has no line breaks:
-2 MB take 4.5 s whole and 0.1 s in windows. Chunks on two sides of a window's end do not overlap."""
+_CHUNK_BYTES = CHUNK_TOKENS * BYTES_PER_TOKEN
+_OVERLAP_BYTES = OVERLAP_TOKENS * BYTES_PER_TOKEN
 
-_BOUNDARIES = ("\n\n", "\n", ". ", "。", " ")
+# Without Unicode's spaces: what stands between units is counted as a byte a character.
+_BLANK_LINES = re.compile(r"\n(?:[ \t\f]*+\n)++")
+_CELL = " | "
+_INDENT = 40
+"""Characters in which a line's first word is looked for."""
+
+type _Unit = tuple[int, int, int]
+"""Where a unit starts and ends in the text, and its bytes."""
 
 
 def count_tokens(text: str) -> int:
@@ -38,37 +45,164 @@ def count_tokens(text: str) -> int:
     return -(-len(text.encode()) // BYTES_PER_TOKEN)
 
 
-_TEXT = TextSplitter.from_callback(count_tokens, CHUNK_TOKENS, OVERLAP_TOKENS)
-_MARKDOWN = MarkdownSplitter.from_callback(count_tokens, CHUNK_TOKENS, OVERLAP_TOKENS)
-
-
 def chunk_sections(sections: Iterable[Section]) -> Iterator[Chunk]:
     """The chunks of a document, numbered from 0. No chunk crosses a section, so each has one heading path."""
     number = 0
     for section in sections:
-        splitter = _MARKDOWN if section.markdown else _TEXT
-        for window in _windows(section.text):
-            for text in splitter.chunks(window):
-                yield Chunk(
-                    number=number,
-                    text=text,
-                    heading=section.heading,
-                    page=section.page,
-                    metadata=section.metadata,
-                )
-                number += 1
+        units = _units(section.text, markdown=section.markdown)
+        for start, end in _spans(section.text, units):
+            yield Chunk(number, section.text[start:end].strip(), section.heading, section.page, section.metadata)
+            number += 1
 
 
-def _windows(text: str) -> Iterator[str]:
-    """`text` in pieces of at most `WINDOW_CHARACTERS`, cut at the best boundary in the second half of each."""
-    start = 0
-    while len(text) - start > WINDOW_CHARACTERS:
-        end = start + WINDOW_CHARACTERS
-        for boundary in _BOUNDARIES:
-            at = text.rfind(boundary, start + WINDOW_CHARACTERS // 2, end)
-            if at >= 0:
-                end = at + len(boundary)
-                break
-        yield text[start:end]
-        start = end
-    yield text[start:]
+def _spans(text: str, units: Iterable[_Unit]) -> Iterator[tuple[int, int]]:
+    """Chunks as places in the text: as many units as fit, the last of which the next chunk repeats.
+
+    Repeated are whole units. Where a chunk ends inside a line with a sentence that is too long for that, it is the
+    sentence's last words.
+    """
+    held: list[_Unit] = []
+    repeated = 0  # How many of them the chunk before holds too.
+    total = stop = 0
+    for unit in units:
+        start, end, size = unit
+        # Between units that do not touch stand only line breaks and blanks, a byte each.
+        if held and total + start - stop + size > _CHUNK_BYTES:
+            room = max(0, min(_OVERLAP_BYTES, _CHUNK_BYTES - size - (start - stop)))
+            first, total = _overlap(held, room) if held[-1][2] <= room else (len(held), 0)
+            # A chunk whose every new unit stands in the next one too is left out.
+            if first > repeated:
+                if not text[held[repeated][0] : stop].isspace():
+                    yield held[0][0], stop
+                repeated = len(held)
+                if first == repeated and start == stop and (tail := _tail(text, held[-1], room)):
+                    held.append(tail)
+                    repeated += 1
+                    total = tail[2]
+            del held[:first]
+            repeated -= first
+        total += start - stop + size if held else size
+        held.append(unit)
+        stop = end
+    if len(held) > repeated and not text[held[repeated][0] : stop].isspace():
+        yield held[0][0], stop
+
+
+def _overlap(held: Sequence[_Unit], room: int) -> tuple[int, int]:
+    """The first of the last units that fit in `room` bytes together, and their bytes."""
+    first, total = len(held), 0
+    stop = held[-1][1]
+    while first:
+        start, end, size = held[first - 1]
+        if total + size + stop - end > room:
+            break
+        total += size + stop - end
+        stop = start
+        first -= 1
+    return first, total
+
+
+def _tail(text: str, unit: _Unit, room: int) -> _Unit | None:
+    """The last words of a unit that is larger than `room` bytes, as many as fit, if any do."""
+    if not room:
+        return None
+    start, end, _ = unit
+    last = text[max(start, end - room) : end].encode()[-room:].decode(errors="ignore")
+    start = next_word_start(text, end - len(last), start, end)
+    return (start, end, len(text[start:end].encode())) if start < end else None
+
+
+def _units(text: str, *, markdown: bool) -> Iterator[_Unit]:
+    is_ascii = text.isascii()
+    for start, end, is_code in _blocks(text, fenced_code(text) if markdown else ()):
+        size = end - start if is_ascii else _bytes(text[start:end])
+        if size <= _CHUNK_BYTES:
+            yield start, end, size
+            continue
+        for line_start, line_end in _lines(text, start, end, is_code=is_code):
+            size = line_end - line_start if is_ascii else _bytes(text[line_start:line_end])
+            if size <= _CHUNK_BYTES:
+                yield line_start, line_end, size
+            else:
+                yield from _sentences(text, line_start, line_end)
+
+
+def _blocks(text: str, fences: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int, bool]]:
+    """What stands between blank lines, and whether it is code: fenced code is a block, whatever it holds."""
+    start = position = 0
+    for fence_start, fence_end in (*fences, (len(text) + 1, len(text) + 1)):
+        for blank in _BLANK_LINES.finditer(text, position, fence_start):
+            end, following = blank.span()
+            if end > start:
+                yield start, end, False
+            start = following
+        if start < fence_start - 1:
+            yield start, fence_start - 1, False
+        if fence_start < fence_end:
+            yield fence_start, fence_end, True
+        start, position = fence_end + 1, fence_end
+
+
+def _lines(text: str, start: int, end: int, *, is_code: bool) -> Iterator[tuple[int, int]]:
+    """The lines of a block. One that goes on with a small letter in the next is part of it, unless they are rows."""
+    line = start
+    while line < end:
+        at = text.find("\n", line, end)
+        if at < 0:
+            at = end
+        if at < end and not is_code:
+            first = text[at + 1 : at + 2]
+            goes_on = first.islower() or (first == " " and text[at + 1 : at + _INDENT].lstrip()[:1].islower())
+            if goes_on and _CELL not in text[line:at]:
+                line = at + 1
+                continue
+        if at > start:
+            yield start, at
+        start = line = at + 1
+
+
+def _sentences(text: str, start: int, end: int) -> Iterator[_Unit]:
+    for at in sentence_ends(text, start, end):
+        size = _bytes(text[start:at])
+        if size <= _CHUNK_BYTES:
+            yield start, at, size
+        else:
+            yield from _pieces(text, start, at)
+        start = at
+
+
+def _pieces(text: str, start: int, end: int) -> Iterator[_Unit]:
+    """Pieces of a long sentence, small enough to be an overlap."""
+    while start < end:
+        at = _fit(text, start, end, _OVERLAP_BYTES)
+        if at < end:
+            at = _cut(text, start, at, end)
+        yield start, at, _bytes(text[start:at])
+        start = at
+
+
+def _cut(text: str, start: int, at: int, end: int) -> int:
+    """The best end before `at` of a piece that begins at `start`; after it only where one character is longer."""
+    word_end = last_word_end(text, (start + at) // 2, at)
+    if word_end is not None:
+        return word_end
+    for cut in range(at, start, -1):
+        if is_between_characters(text, cut, start):
+            return cut
+    longest = _fit(text, start, end, _CHUNK_BYTES)
+    for cut in range(at + 1, longest):
+        if is_between_characters(text, cut, start):
+            return cut
+    return longest
+
+
+def _fit(text: str, start: int, end: int, size: int) -> int:
+    """How far the text from `start` on takes at most `size` bytes."""
+    part = text[start : min(end, start + size)]
+    return start + (len(part) if part.isascii() else len(part.encode()[:size].decode(errors="ignore")))
+
+
+def _bytes(text: str) -> int:
+    """How many bytes it takes; of what cannot fit in a chunk, how many at least."""
+    characters = len(text)
+    return characters if characters > _CHUNK_BYTES else len(text.encode())

@@ -4,7 +4,9 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-type Metadata = dict[str, str | int | float | bool]
+type FieldValue = str | int | float | bool
+
+type Metadata = dict[str, FieldValue]
 """A record's fields by name."""
 
 
@@ -48,6 +50,8 @@ class IndexedChunk:
     vector: Sequence[float]
     text: str = ""
     """What its vector was made from, for stores that also search by words."""
+    metadata: Metadata = field(default_factory=dict)
+    """The fields it can be filtered by: `filterable` has cut them to what every store can hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,3 +60,6 @@ class Hit:
 
     id: ChunkId
     score: float
+    coverage: float = 0.0
+    """How much of the question's words it has, in [0, 1]: its BM25 score as a share of the highest that any text could
+    have. The words that the index does not know count most. 0 where the store cannot tell."""

@@ -91,6 +91,10 @@ class Document:
     deleted: bool = False
     """Its owner deleted it: it is never listed or retrieved again, whatever a store still holds."""
 
+    def holds(self, version: str) -> bool:
+        """Are chunks of this version retrieved, or will they be when a worker is done with them?"""
+        return not self.deleted and version in (self.version, self.claim)
+
 
 class Location(NamedTuple):
     """What a key in the documents bucket says: whose document it is a file of."""

@@ -1,5 +1,14 @@
 """What can go wrong with a document on its way into the knowledge base."""
 
+from parley.errors import Conflict
+
+
+class DocumentExists(Conflict):
+    """There is a document of the id that the caller chose for a new one. PUT would replace it."""
+
+    default_message = "There is a document with this `document_id` already; replace it with PUT."
+    retryable = False
+
 
 class KnowledgeError(Exception):
     """Base of what ingestion raises itself; `reason` is a sentence for the document's owner, free of its content."""

@@ -9,26 +9,44 @@ read, so the last claim is never of an older version than an earlier one. Stale 
 before the claim: chunks of a newer worker are never among them.
 
 A worker notes on the record how many chunks are done, batch by batch. The next one to claim the same version goes on
-from there: what is stored and indexed is not embedded again.
+from there: what is stored and indexed is not embedded again. So a worker whose time is up just stops between two
+batches. Small documents share a batch: the model is asked for all of them side by side, and the index written once.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import batched, islice
+from itertools import batched, groupby, islice
 
+from parley.errors import KnowledgeUnavailable, StoreUnavailable
 from parley.knowledge.chunking import chunk_sections
 from parley.knowledge.chunks import Chunk, ChunkId, IndexedChunk
-from parley.knowledge.documents import MAX_DOCUMENT_BYTES, Document, Location, document_prefix, parse_key
-from parley.knowledge.errors import KnowledgeError, Superseded
+from parley.knowledge.documents import (
+    MAX_DOCUMENT_BYTES,
+    Document,
+    DocumentState,
+    Location,
+    document_prefix,
+    parse_key,
+)
+from parley.knowledge.errors import Superseded, UnreadableDocument
+from parley.knowledge.filters import filterable
 from parley.knowledge.limits import MAX_PARTS, check_parts
 from parley.knowledge.ports import DocumentsStore, Embedder, KnowledgeStore, StoredFile, VectorIndex
-from parley.knowledge.reading import check_file_size, read_sections
+from parley.knowledge.reading import READING_SECONDS, check_file_size, read_sections
 
-BATCH_CHUNKS = 500
-"""Chunks embedded and indexed at once: bounds memory (their vectors take some 16 MB) and what a crash repeats."""
+BATCH_CHUNKS = 128
+"""Chunks embedded and indexed at once: bounds what a crash repeats, and how soon a worker can stop."""
 
-_TROUBLE = "It could not be indexed for now; it is tried again by itself."
+SECONDS_FOR_A_BATCH = 90.0
+"""Time that must be left to embed and index one more batch, with a model that throttles every other request."""
+
+SECONDS_FOR_A_DOCUMENT = READING_SECONDS + SECONDS_FOR_A_BATCH
+"""Time that must be left to begin with one more document."""
+
+_UNREAD = "unread"
+"""Claimed by who gives a document up that no worker came to claim: no file's version is called so."""
 
 
 class Outcome(StrEnum):
@@ -39,6 +57,33 @@ class Outcome(StrEnum):
     REMOVED = "removed"
     IGNORED = "ignored"
     SUPERSEDED = "superseded"
+    UNFINISHED = "unfinished"
+    """The time was up: it was not begun, or is done up to its checkpoint, and wants another turn."""
+
+
+type Result = Outcome | Exception
+"""An outcome, or what went wrong."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Work:
+    """A document that was claimed, read and cut, on its way into the index."""
+
+    record: Document
+    version: str
+    chunks: Sequence[Chunk]
+    """All of them."""
+    missing: Sequence[Chunk]
+    """Those that no worker before has stored and indexed."""
+    stale: Sequence[ChunkId]
+    """What was stored of other versions."""
+
+    @property
+    def key(self) -> str:
+        return self.record.key
+
+    def id_of(self, chunk: Chunk) -> ChunkId:
+        return ChunkId(self.record.owner, self.record.document_id, self.version, chunk.number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +98,54 @@ class Ingestion:
     def reconcile(self, key: str) -> Outcome:
         """Make the knowledge base agree with the file under `key`, whether it is there or not.
 
-        Raises what went wrong, after the document's record says so in words for its owner.
+        Raises UnreadableDocument, after the document's record says so in words for its owner, and whatever else went
+        wrong: then it may be tried again.
         """
+        result = self.reconcile_all([key])[key]
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def reconcile_all(
+        self, keys: Iterable[str], *, seconds_left: Callable[[], float] = lambda: math.inf
+    ) -> Mapping[str, Result]:
+        """`reconcile` each of the keys, in this order; what goes wrong with one touches no other.
+
+        Every call gets something done. When too few seconds are left for more, the rest is UNFINISHED.
+        """
+        results: dict[str, Result] = {}
+        together: list[_Work] = []
+        for key in dict.fromkeys(keys):
+            if (results or together) and seconds_left() < SECONDS_FOR_A_DOCUMENT:
+                results[key] = Outcome.UNFINISHED
+                continue
+            try:
+                found = self._begin(key)
+            except Exception as error:
+                results[key] = error
+                continue
+            if isinstance(found, Outcome):
+                results[key] = found
+                continue
+            together.append(found)
+            if sum(len(work.missing) for work in together) >= BATCH_CHUNKS:
+                results |= self._index(together, seconds_left)
+                together = []
+        return results | self._index(together, seconds_left)
+
+    def give_up(self, key: str, reason: str) -> None:
+        """Record for its owner that the document under `key` is not tried again. Raises StoreUnavailable."""
+        location = parse_key(key)
+        record = self.records.document(location.owner, location.document_id) if location is not None else None
+        if record is None or record.deleted or record.key != key or record.state is DocumentState.READY:
+            return
+        version = record.claim or _UNREAD
+        claimed = self.records.claim(record, version, record.size)
+        if claimed is not None:
+            self.records.fail(claimed, version, reason)
+
+    def _begin(self, key: str) -> _Work | Outcome:
+        """Do what needs no embedding: the outcome, or the work that is left."""
         location = parse_key(key)
         if location is None:
             return Outcome.IGNORED
@@ -79,7 +170,7 @@ class Ingestion:
         if record.version == file.version:
             self._drop(_other_versions(earlier, file.version))
             return Outcome.UNCHANGED
-        return self._index(record, file, earlier)
+        return self._claim(record, file, earlier)
 
     def _adopt(self, location: Location, key: str, file: StoredFile) -> Document:
         """A record for a file that was put into the bucket without one."""
@@ -92,7 +183,7 @@ class Ingestion:
         )
         return self.records.put_new(record)
 
-    def _index(self, record: Document, file: StoredFile, earlier: Sequence[ChunkId]) -> Outcome:
+    def _claim(self, record: Document, file: StoredFile, earlier: Sequence[ChunkId]) -> _Work | Outcome:
         while True:
             claimed = self.records.claim(record, file.version, file.size)
             if claimed is None:
@@ -102,19 +193,14 @@ class Ingestion:
                 if isinstance(content, StoredFile):
                     file = content
                     continue
-                count = self._index_content(claimed, file.version, _chunks(claimed, content))
-                self.records.finish(claimed, file.version, count)
+                chunks = _chunks(claimed, content)
             except Superseded:
-                own = self.records.chunk_ids(record.owner, record.document_id)
-                self._drop([chunk for chunk in own if chunk.version == file.version])
-                return Outcome.SUPERSEDED
-            except Exception as error:
-                reason = error.reason if isinstance(error, KnowledgeError) else _TROUBLE
-                self.records.fail(claimed, file.version, reason)
+                return self._give_way(claimed, file.version)
+            except UnreadableDocument as error:
+                self.records.fail(claimed, file.version, error.reason)
                 raise
-            self._drop(_other_versions(earlier, file.version))
-            self.files.delete_folder(document_prefix(record.owner, record.document_id), keep=record.key)
-            return Outcome.INDEXED
+            missing = self._missing(claimed, file.version, chunks)
+            return _Work(claimed, file.version, chunks, missing, _other_versions(earlier, file.version))
 
     def _read(self, record: Document, file: StoredFile) -> bytes | StoredFile:
         """The claimed file's content; or, where a newer file took its place since the claim, that one's description."""
@@ -125,28 +211,89 @@ class Ingestion:
         current, content = found
         return content if current.version == file.version else current
 
-    def _index_content(self, record: Document, version: str, chunks: Sequence[Chunk]) -> int:
-        """Store, embed and index every chunk, except what a worker before this one did; returns how many there are."""
-        checkpoint = record.checkpoint
-        done = checkpoint.chunks if checkpoint is not None and checkpoint.version == version else 0
-        for batch in batched(chunks, BATCH_CHUNKS):
-            ids = [ChunkId(record.owner, record.document_id, version, chunk.number) for chunk in batch]
-            end = batch[-1].number + 1
-            if end <= done and self._are_stored(ids, batch):
-                continue
-            texts = [chunk.embedded_text() for chunk in batch]
-            vectors = self.embedder.embed(texts)
-            # The text first: the index never knows a chunk that the table does not.
-            self.records.put_chunks(record, version, batch)
-            self.index.add([IndexedChunk(*chunk) for chunk in zip(ids, vectors, texts, strict=True)])
-            if end < len(chunks):
-                self.records.checkpoint(record, version, end)
-        return len(chunks)
+    def _missing(self, record: Document, version: str, chunks: Sequence[Chunk]) -> Sequence[Chunk]:
+        """The chunks without those that a worker before this one did.
 
-    def _are_stored(self, ids: Sequence[ChunkId], batch: Sequence[Chunk]) -> bool:
-        """Are these the chunks that are stored? Another version of this program may have cut the text elsewhere."""
-        stored = self.records.chunks(ids)
-        return all(stored.get(id_) == chunk for id_, chunk in zip(ids, batch, strict=True))
+        What is stored is compared: another version of this program may have cut the text elsewhere.
+        """
+        checkpoint = record.checkpoint
+        if checkpoint is None or checkpoint.version != version:
+            return chunks
+        missing: list[Chunk] = []
+        for batch in batched(chunks[: checkpoint.chunks], BATCH_CHUNKS):
+            ids = [ChunkId(record.owner, record.document_id, version, chunk.number) for chunk in batch]
+            stored = self.records.chunks(ids)
+            missing += [chunk for id_, chunk in zip(ids, batch, strict=True) if stored.get(id_) != chunk]
+        return [*missing, *chunks[checkpoint.chunks :]]
+
+    def _index(self, works: Sequence[_Work], seconds_left: Callable[[], float]) -> dict[str, Result]:
+        """Bring documents into the index, batch by batch; one batch at least."""
+        results: dict[str, Result] = {work.key: self._finish(work) for work in works if not work.missing}
+        parts = [(work, chunk) for work in works for chunk in work.missing]
+        for position, whole in enumerate(batched(parts, BATCH_CHUNKS)):
+            batch = [(work, chunk) for work, chunk in whole if work.key not in results]
+            if position and seconds_left() < SECONDS_FOR_A_BATCH:
+                break
+            try:
+                self._index_batch(batch)
+            except (KnowledgeUnavailable, StoreUnavailable) as error:
+                # It would be no better for the next one.
+                return {work.key: error for work in works} | results
+            except Exception as error:
+                concerned = {work.key: work for work, _ in batch}
+                for key, work in concerned.items():
+                    # One text that the model refuses takes no other document with it.
+                    results |= {key: error} if len(concerned) == 1 else self._index([work], seconds_left)
+                continue
+            for work, group in groupby(batch, key=lambda part: part[0]):
+                *_, (_, last) = group
+                if (result := self._settle(work, last)) is not None:
+                    results[work.key] = result
+        return {work.key: Outcome.UNFINISHED for work in works} | results
+
+    def _index_batch(self, batch: Sequence[tuple[_Work, Chunk]]) -> None:
+        if not batch:
+            return
+        texts = [chunk.embedded_text() for _, chunk in batch]
+        vectors = self.embedder.embed(texts)
+        # The text first: the index never knows a chunk that the table does not.
+        for work, group in groupby(batch, key=lambda part: part[0]):
+            self.records.put_chunks(work.record, work.version, [chunk for _, chunk in group])
+        self.index.add(
+            [
+                IndexedChunk(work.id_of(chunk), vector, text, filterable(chunk.metadata))
+                for (work, chunk), vector, text in zip(batch, vectors, texts, strict=True)
+            ]
+        )
+
+    def _settle(self, work: _Work, last: Chunk) -> Result | None:
+        """Note that a document is done up to `last`; None while more of it is to come."""
+        if last.number == work.missing[-1].number:
+            return self._finish(work)
+        try:
+            self.records.checkpoint(work.record, work.version, last.number + 1)
+        except Superseded:
+            return self._give_way(work.record, work.version)
+        except StoreUnavailable as error:
+            return error
+        return None
+
+    def _finish(self, work: _Work) -> Result:
+        record = work.record
+        try:
+            self.records.finish(record, work.version, len(work.chunks))
+            self._drop(work.stale)
+            self.files.delete_folder(document_prefix(record.owner, record.document_id), keep=record.key)
+        except Superseded:
+            return self._give_way(record, work.version)
+        except StoreUnavailable as error:
+            return error
+        return Outcome.INDEXED
+
+    def _give_way(self, record: Document, version: str) -> Outcome:
+        own = self.records.chunk_ids(record.owner, record.document_id)
+        self._drop([chunk for chunk in own if chunk.version == version])
+        return Outcome.SUPERSEDED
 
     def _drop(self, ids: Sequence[ChunkId]) -> None:
         if ids:

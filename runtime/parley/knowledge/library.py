@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from parley.errors import Forbidden, NotFound
+from parley.errors import Forbidden, NotFound, ValidationFailed
 from parley.knowledge.documents import (
     FORMATS,
     MAX_DOCUMENT_BYTES,
     MAX_INLINE_BYTES,
     SHARED,
     Document,
+    DocumentState,
     check_size,
     check_takes_text,
     display_name,
@@ -21,7 +22,9 @@ from parley.knowledge.documents import (
     owner_of,
     readable_by,
 )
+from parley.knowledge.errors import DocumentExists
 from parley.knowledge.ports import DocumentsStore, KnowledgeStore, Upload
+from parley.knowledge.sources import source_url
 
 UPLOAD_GRACE_SECONDS = 24 * 3600
 """How long a record waits for its file; an upload form is valid for far less."""
@@ -67,18 +70,30 @@ class Library:
             raise NotFound(_NO_SUCH_DOCUMENT)
         return record
 
-    def add_text(self, reader: Reader, name: str, text: str, *, shared: bool) -> Document:
-        """A new document from its text. Raises Forbidden, ValidationFailed or PayloadTooLarge."""
+    def source_url(self, document: Document) -> str | None:
+        """A link to a document that the caller was given by `get`; None while its file may still be to come."""
+        return None if document.state is DocumentState.PENDING else source_url(self.files, document)
+
+    def add_text(
+        self, reader: Reader, name: str, text: str, *, shared: bool, document_id: str | None = None
+    ) -> Document:
+        """A new document from its text. Raises Forbidden, ValidationFailed or PayloadTooLarge.
+
+        With an id of the caller's choice also DocumentExists when there is such a document, and NotFound when it was
+        deleted: whoever repeats the request never makes a second document.
+        """
         content = _content(text)
         check_takes_text(name)
-        record = self._new(reader, name, len(content), shared=shared)
+        record = self._new(reader, name, len(content), shared=shared, document_id=document_id)
         self.files.write(record.key, content, _media_type(record))
         return record
 
-    def add_upload(self, reader: Reader, name: str, size: int, *, shared: bool) -> tuple[Document, Upload]:
+    def add_upload(
+        self, reader: Reader, name: str, size: int, *, shared: bool, document_id: str | None = None
+    ) -> tuple[Document, Upload]:
         """A new document, and the form to upload its file with. Raises as `add_text`."""
         check_size(size)
-        record = self._new(reader, name, size, shared=shared)
+        record = self._new(reader, name, size, shared=shared, document_id=document_id)
         return record, self._form(record)
 
     def replace_text(self, reader: Reader, document_id: str, name: str | None, text: str) -> Document:
@@ -119,10 +134,14 @@ class Library:
                     return record
         raise NotFound(_NO_SUCH_DOCUMENT)
 
-    def _new(self, reader: Reader, name: str, size: int, *, shared: bool) -> Document:
+    def _new(self, reader: Reader, name: str, size: int, *, shared: bool, document_id: str | None) -> Document:
         owner = SHARED if shared else owner_of(reader.subject)
         _check_writer(reader, owner)
-        shown, document_id = display_name(name), new_document_id()
+        shown = display_name(name)
+        if document_id is None:
+            document_id = new_document_id()
+        else:
+            self._check_unused(reader, document_id)
         record = Document(
             owner=owner,
             document_id=document_id,
@@ -132,6 +151,18 @@ class Library:
         )
         return self.records.put_new(record, unless_used_within_seconds=UPLOAD_GRACE_SECONDS)
 
+    def _check_unused(self, reader: Reader, document_id: str) -> None:
+        """Raises DocumentExists, or NotFound for a deleted document: its id is not used again."""
+        if not is_document_id(document_id):
+            raise ValidationFailed("`document_id` has 1 to 64 letters, digits, `-` and `_`.")
+        try:
+            record = self._find(reader, document_id)
+        except NotFound:
+            return
+        if record.deleted:
+            raise NotFound("The document with this `document_id` was deleted; choose another one.")
+        raise DocumentExists
+
     def _replace(
         self, reader: Reader, document_id: str, name: str | None, size: int, *, keep_version: bool
     ) -> Document:
@@ -139,7 +170,13 @@ class Library:
         _check_writer(reader, record.owner)
         shown = display_name(record.name if name is None else name)
         key = document_key(record.owner, record.document_id, shown)
-        new = self.records.replace(replace(record, name=shown, key=key, size=size), keep_version=keep_version)
+        # A worker that comes between this and the new file still finds the old one there: it must not bring it back.
+        old = None if keep_version else self.files.describe(key)
+        new = self.records.replace(
+            replace(record, name=shown, key=key, size=size),
+            keep_version=keep_version,
+            barred=old.version if old is not None else None,
+        )
         if new is None:
             raise NotFound(_NO_SUCH_DOCUMENT)
         return new

@@ -9,7 +9,7 @@ MAX_TEXT_CHARACTERS = 25_000_000
 """Of one document, some 8,000 pages of text."""
 
 MAX_PARTS = 20_000
-"""Sections, and chunks, of one document. One ingestion embeds as many in some four minutes."""
+"""Sections, and chunks, of one document. As many are embedded in some four minutes."""
 
 
 def bounded(sections: Iterable[Section]) -> Iterator[Section]:

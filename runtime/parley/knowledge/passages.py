@@ -21,10 +21,14 @@ class Passage:
     """Cosine similarity of the question and the chunk, at most 1; higher is closer."""
     owner: str
     """`shared`, or `user-<subject>`."""
+    coverage: float = 0.0
+    """How much of the question's words it has; see Hit."""
     heading: str = ""
     """The heading path to the chunk ("The sandbox > Gateway"); empty where the document has no headings."""
     page: int | None = None
     """The page it begins on, counted from 1, in formats that have pages."""
+    source_url: str | None = None
+    """Opens its document there for a few minutes. A citation has none: it is stored, and a link must not be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,8 @@ from typing import Protocol
 
 from parley.knowledge.chunks import Chunk, ChunkId, Hit, IndexedChunk
 from parley.knowledge.documents import Document
+from parley.knowledge.filters import NO_FILTER, Filter
+from parley.knowledge.sources import FileLinks
 
 
 class Embedder(Protocol):
@@ -30,8 +32,16 @@ class VectorIndex(Protocol):
     def remove(self, ids: Sequence[ChunkId]) -> None:
         """Remove chunks; unknown ids are ignored. Raises StoreUnavailable."""
 
-    def search(self, vector: Sequence[float], *, owners: Sequence[str], limit: int, text: str = "") -> list[Hit]:
-        """The best chunks of these owners, best first, each id once. Raises StoreUnavailable.
+    def search(
+        self,
+        vector: Sequence[float],
+        *,
+        owners: Sequence[str],
+        limit: int,
+        text: str = "",
+        where: Filter = NO_FILTER,
+    ) -> list[Hit]:
+        """The best chunks of these owners that pass the filter, best first, each id once. Raises StoreUnavailable.
 
         With the question's `text` beside its vector a store that can also ranks by the words they share, and fuses
         both rankings: the order is then not the order of the scores. Without it the nearest come first.
@@ -56,10 +66,10 @@ class KnowledgeStore(Protocol):
         With `unless_used_within_seconds` it vanishes after that time unless a worker claims it.
         """
 
-    def replace(self, document: Document, *, keep_version: bool) -> Document | None:
+    def replace(self, document: Document, *, keep_version: bool, barred: str | None = None) -> Document | None:
         """Give a record a new name, key and size, and make it pending; None if it is gone or deleted.
 
-        Without `keep_version` its chunks are not retrieved from now on.
+        Without `keep_version` its chunks are not retrieved from now on, and the version `barred` cannot be claimed.
         """
 
     def mark_deleted(self, owner: str, document_id: str) -> Document | None:
@@ -68,8 +78,8 @@ class KnowledgeStore(Protocol):
     def claim(self, document: Document, version: str, size: int) -> Document | None:
         """Begin to index `version`: its chunks and every older one's are hidden until `finish`.
 
-        None if the document is gone, or that version is retrieved already. Keeps the checkpoint of `version`, and no
-        other version's.
+        None if the document is gone, or that version is barred, or retrieved already. Keeps the checkpoint of
+        `version`, and no other version's.
         """
 
     def checkpoint(self, document: Document, version: str, chunks: int) -> None:
@@ -126,7 +136,7 @@ class Upload:
     """Seconds."""
 
 
-class DocumentsStore(Protocol):
+class DocumentsStore(FileLinks, Protocol):
     """Keeps documents' files. Every method raises StoreUnavailable."""
 
     def describe(self, key: str) -> StoredFile | None:

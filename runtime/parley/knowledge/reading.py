@@ -4,9 +4,12 @@ from parley.knowledge.documents import MAX_DOCUMENT_BYTES, extension
 from parley.knowledge.errors import UnreadableDocument
 from parley.knowledge.limits import bounded
 from parley.knowledge.readers import text
-from parley.knowledge.readers.isolation import READERS, read_isolated
+from parley.knowledge.readers.isolation import READERS, WALL_SECONDS, read_isolated
 from parley.knowledge.readers.sniffing import check_content
 from parley.knowledge.sections import Section
+
+READING_SECONDS = float(WALL_SECONDS)
+"""The longest that reading one document takes."""
 
 
 def read_sections(name: str, content: bytes) -> list[Section]:

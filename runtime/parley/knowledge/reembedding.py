@@ -11,6 +11,7 @@ from typing import Protocol
 
 from parley.errors import KnowledgeUnavailable
 from parley.knowledge.chunks import ChunkId, IndexedChunk
+from parley.knowledge.filters import filterable
 from parley.knowledge.ports import ChunkEmbeddings, Embedder, KnowledgeStore, VectorIndex
 
 
@@ -46,7 +47,12 @@ class Reembedding:
         vectors = {id_: vector for id_, vector in zip(chunks, made, strict=True) if not isinstance(vector, Exception)}
         failures = {id_: error for id_, error in zip(chunks, made, strict=True) if isinstance(error, Exception)}
         if vectors:
-            self.index.add([IndexedChunk(id_, vector, chunks[id_].embedded_text()) for id_, vector in vectors.items()])
+            self.index.add(
+                [
+                    IndexedChunk(id_, vector, chunks[id_].embedded_text(), filterable(chunks[id_].metadata))
+                    for id_, vector in vectors.items()
+                ]
+            )
             # A document replaced meanwhile has been removed from the index before this came.
             if gone := self._outdated(vectors):
                 self.index.remove(gone)

@@ -1,15 +1,18 @@
 """Retrieval: a question to the passages that may answer it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from parley.knowledge.calibration import Calibration
 from parley.knowledge.chunks import Chunk, ChunkId, Hit
 from parley.knowledge.documents import Document, readable_by
 from parley.knowledge.duplicates import are_near_duplicates, shingles
+from parley.knowledge.filters import NO_FILTER, Filter
 from parley.knowledge.passages import Passage
 from parley.knowledge.ports import Embedder, VectorIndex
+from parley.knowledge.sources import FileLinks, at_page, source_url
 
 MAX_TOP_K = 20
 """The most passages of one retrieval."""
@@ -42,11 +45,17 @@ class Retrieval:
     index: VectorIndex
     records: Records
     minimum_score: float
-    """When no passage's score reaches this, there is no answer. It depends on the store and the embedder."""
+    """A passage whose score reaches this may hold the answer. It depends on the store and the embedder."""
+    minimum_coverage: float = 1.0
+    """And so may one that has this much of the question's words; without any such passage there is no answer."""
+    calibrated: Callable[[], Calibration] | None = None
+    """Gives both numbers instead where the store may change: asked after each search."""
+    links: FileLinks | None = None
+    """Makes the passages' links to their documents; without it they have none."""
     _background: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(max_workers=1))
 
-    def passages(self, subject: str, query: str, *, top_k: int) -> list[Passage]:
-        """At most `top_k` passages, best first, of the subject's own and the shared documents.
+    def passages(self, subject: str, query: str, *, top_k: int, where: Filter = NO_FILTER) -> list[Passage]:
+        """At most `top_k` passages that pass the filter, best first, of the subject's own and the shared documents.
 
         Hits of chunks that are not in their document's current version are dropped, whatever the index returns, and
         so are passages that all but repeat a better one of the same owner.
@@ -61,29 +70,32 @@ class Retrieval:
         while True:
             # More hits are asked for when dropped ones leave too few, so that one document being replaced, with all
             # its chunks hidden, or one that is there many times, does not hide the others.
-            hits = self.index.search(vector, owners=owners, limit=limit, text=asked)
+            hits = self.index.search(vector, owners=owners, limit=limit, text=asked, where=where)
             # What has nothing in common with the question is no passage, in whatever company.
             near = [hit for hit in hits if hit.score > 0 and hit.id.owner in owners]
             current = self._current(near)
             found, folded = self._distinct(current, top_k)
             dropped_any = folded or len(current) < len(near)
             if len(found) == top_k or not dropped_any or len(hits) < limit or limit >= _MAX_HITS:
-                # Words may put a good passage first whose vector is far off: the best score decides for all.
-                return found if any(passage.score >= self.minimum_score for passage in found) else []
+                return found if any(map(self._may_answer, found)) else []
             limit = min(limit * _OVERFETCH, _MAX_HITS)
 
-    def _current(self, hits: Sequence[Hit]) -> list[tuple[Hit, str]]:
-        """The hits that still stand, each with its document's name."""
+    def _may_answer(self, passage: Passage) -> bool:
+        numbers = self if self.calibrated is None else self.calibrated()
+        return passage.score >= numbers.minimum_score or passage.coverage >= numbers.minimum_coverage
+
+    def _current(self, hits: Sequence[Hit]) -> list[tuple[Hit, Document]]:
+        """The hits that still stand, each with its document."""
         records = self.records.documents({(hit.id.owner, hit.id.document_id) for hit in hits})
         return [
-            (hit, record.name)
+            (hit, record)
             for hit in hits
             if (record := records.get((hit.id.owner, hit.id.document_id))) is not None
             and not record.deleted
             and record.version == hit.id.version
         ]
 
-    def _distinct(self, hits: Sequence[tuple[Hit, str]], top_k: int) -> tuple[list[Passage], bool]:
+    def _distinct(self, hits: Sequence[tuple[Hit, Document]], top_k: int) -> tuple[list[Passage], bool]:
         """The first `top_k` passages that say something new, and whether any was left out.
 
         One that an owner's better passage all but repeats is left out.
@@ -103,19 +115,23 @@ class Retrieval:
                     found.append((passage, said))
         return [passage for passage, _ in found], len(found) < start
 
-    def _texts(self, hits: Sequence[tuple[Hit, str]]) -> list[Passage]:
+    def _texts(self, hits: Sequence[tuple[Hit, Document]]) -> list[Passage]:
         chunks = self.records.chunks([hit.id for hit, _ in hits])
+        documents = {document.key: document for _, document in hits} if self.links else {}
+        urls = {key: source_url(self.links, document) for key, document in documents.items()} if self.links else {}
         return [
             Passage(
                 document_id=hit.id.document_id,
-                document=name,
+                document=document.name,
                 text=chunk.text,
                 score=hit.score,
+                coverage=hit.coverage,
                 owner=hit.id.owner,
                 heading=chunk.heading,
                 page=chunk.page,
+                source_url=at_page(urls[document.key], document, chunk.page) if urls else None,
             )
-            for hit, name in hits
+            for hit, document in hits
             if (chunk := chunks.get(hit.id)) is not None
         ]
 

@@ -30,6 +30,7 @@ _ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$")
 _SETEXT = re.compile(r" {0,3}(=+|-{2,})[ \t]*$")
 _CONTAINER = r"(?:[ \t]*(?:[-*+]|\d{1,9}[.)]|>)(?=[ \t]))*[ \t]*"
 _FENCE = re.compile(_CONTAINER + r"(`{3,}(?=[^`]*$)|~{3,})")
+_FENCE_MARK = re.compile("```|~~~")
 _NOT_A_TITLE = re.compile(r" {4}|\t| {0,3}(?:[-*+>|]|\d{1,9}[.)])")
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
 
@@ -146,6 +147,25 @@ def _front_matter_end(lines: list[str]) -> int:
         if not line.strip():
             return 0
     return 0
+
+
+def fenced_code(text: str) -> list[tuple[int, int]]:
+    """Where the blocks of fenced code start and end in the text of a Markdown section, their fences included."""
+    found: list[tuple[int, int]] = []
+    fence: str | None = None
+    block = end = 0
+    while mark := _FENCE_MARK.search(text, end):
+        start = text.rfind("\n", end, mark.start()) + 1 or end
+        end = text.find("\n", mark.end())
+        end = len(text) if end < 0 else end
+        line = text[start:end]
+        if fence is None:
+            if opening := _FENCE.match(line):
+                fence, block = opening.group(1), start
+        elif _closes(line, fence):
+            found.append((block, end))
+            fence = None
+    return found if fence is None else [*found, (block, len(text))]
 
 
 def _closes(line: str, fence: str) -> bool:
