@@ -13,7 +13,8 @@ import msgspec
 
 from parley.functions import chat, conversations, documents, health, retrieval, tickets
 from parley.functions.http import STATUS_BY_CODE, ErrorResponse, Parameter, Route
-from parley.functions.messages import FromClient, FromServer
+from parley.functions.messages import FromClient
+from parley.server_messages import FromServer
 
 VERSION = "1.0.0"
 """Of the interfaces: a breaking change counts up the first number."""

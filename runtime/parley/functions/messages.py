@@ -1,4 +1,4 @@
-"""The WebSocket interface: what clients send, what they are sent, and how it goes over the connection."""
+"""The WebSocket interface: what clients send, and how `parley.server_messages` go over the connection."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -7,11 +7,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from parley.aws.connection_posts import MESSAGE_BYTES, Connection, ConnectionGone, ConnectionUnreachable
-from parley.conversation.turns import Knowledge
-from parley.errors import ParleyError
 from parley.functions.answering import ChatRole
-from parley.functions.schemas import ConversationId, LinkedCitation, MessageText
+from parley.functions.schemas import ConversationId, MessageText
 from parley.functions.telemetry import logger
+from parley.server_messages import ErrorMessage, MessageDelta, ServerMessage
 
 DELTA_SECONDS = 0.05
 """Pieces of an answer are gathered this long: models send one for every few characters, and each post takes time."""
@@ -59,72 +58,7 @@ class SessionEnd(ClientMessage, frozen=True, kw_only=True, tag="session.end"):
     """Ends the session."""
 
 
-class ServerMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
-    """Base of what the server sends."""
-
-
-class SessionReady(ServerMessage, frozen=True, kw_only=True, tag="session.ready"):
-    """The session can be used."""
-
-    session_id: str
-    conversation_id: str | None = None
-
-
-class MessageDelta(ServerMessage, frozen=True, kw_only=True, tag="message.delta"):
-    """The next piece of an answer."""
-
-    turn_id: str
-    text: str
-    request_id: str | None = None
-
-
-class MessageDone(ServerMessage, frozen=True, kw_only=True, tag="message.done"):
-    """An answer, whole and stored. It replaces the pieces."""
-
-    turn_id: str
-    conversation_id: str
-    message: str
-    citations: tuple[LinkedCitation, ...]
-    model: str
-    knowledge: Knowledge
-    request_id: str | None = None
-
-    # Clients may rely on `citations` even when there are none: an empty tuple is no default here.
-
-
-class UsageReport(ServerMessage, frozen=True, kw_only=True, tag="usage"):
-    """What a turn consumed; `cost_usd` is null for a model without a known price."""
-
-    turn_id: str
-    input_tokens: int
-    output_tokens: int
-    cost_usd: float | None
-
-
-class Pong(ServerMessage, frozen=True, kw_only=True, tag="pong"):
-    """The answer to a ping."""
-
-
-class SessionEnded(ServerMessage, frozen=True, kw_only=True, tag="session.ended"):
-    """The session is over."""
-
-
-class ErrorMessage(ServerMessage, frozen=True, kw_only=True, tag="error"):
-    """A message was refused, or its turn failed; nothing of it is stored. `retryable`: send it again."""
-
-    code: str
-    message: str
-    retryable: bool
-    request_id: str | None = None
-
-    @classmethod
-    def of(cls, error: ParleyError, request_id: str | None = None) -> "ErrorMessage":
-        """The message for an error."""
-        return cls(code=error.code, message=error.message, retryable=error.retryable, request_id=request_id)
-
-
 type FromClient = SessionStart | Text | Ping | SessionEnd
-type FromServer = SessionReady | MessageDelta | MessageDone | UsageReport | Pong | SessionEnded | ErrorMessage
 
 
 class TurnOrder(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,9 +13,10 @@ from parley.conversation.assistant import Answer, Question
 from parley.conversation.deadline import Deadline
 from parley.errors import ParleyError
 from parley.functions.answering import Answering, TurnSettings, request_key
-from parley.functions.messages import Deltas, ErrorMessage, MessageDone, Outbox, TurnOrder, UsageReport
+from parley.functions.messages import Deltas, Outbox, TurnOrder
 from parley.functions.schemas import linked_citations
 from parley.functions.telemetry import instrument, logger
+from parley.server_messages import ErrorMessage, MessageDone, UsageReport
 
 TURN_SECONDS = 50.0
 """The longest turn. No gateway waits for it, but a person does."""

@@ -18,20 +18,9 @@ from parley.errors import BadRequest, NotFound, ParleyError
 from parley.functions.answering import check_message
 from parley.functions.http import decode_json
 from parley.functions.identity import Connected, websocket_caller
-from parley.functions.messages import (
-    ErrorMessage,
-    FromClient,
-    Outbox,
-    Ping,
-    Pong,
-    SessionEnd,
-    SessionEnded,
-    SessionReady,
-    SessionStart,
-    Text,
-    TurnOrder,
-)
+from parley.functions.messages import FromClient, Outbox, Ping, SessionEnd, SessionStart, Text, TurnOrder
 from parley.functions.telemetry import instrument, logger
+from parley.server_messages import ErrorMessage, Pong, SessionEnded, SessionReady
 from parley.settings import Settings
 
 DONE: Mapping[str, int] = {"statusCode": 200}
