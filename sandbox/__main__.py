@@ -74,6 +74,8 @@ def _parser() -> argparse.ArgumentParser:
     gateway.set_defaults(run=_serve_gateway)
     models = commands.add_parser("serve-models", help="run the AI endpoints alone")
     models.add_argument("--port", type=_port, required=True)
+    models.add_argument("--tls-port", type=_port, required=True, help="for the operations that stream both ways")
+    models.add_argument("--certificate", type=Path, required=True, help="the folder of the certificate")
     models.set_defaults(run=_serve_models)
     return parser
 

@@ -1,13 +1,17 @@
 """Runs an ASGI application on loopback."""
 
+import asyncio
 import logging
 import socket
 from typing import Any
 
+import hypercorn
 import uvicorn
+from hypercorn.asyncio import serve as serve_hypercorn
 from starlette.applications import Starlette
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from sandbox.certificates import Certificate
 from sandbox.gateway.connections import FRAME_LIMIT, MESSAGE_LIMIT
 
 HOST = "127.0.0.1"
@@ -88,6 +92,42 @@ def server_config(app: Starlette) -> uvicorn.Config:
 
 def serve(app: Starlette, listener: socket.socket) -> None:
     """Serve until SIGINT or SIGTERM."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    _log()
     uvicorn.Server(server_config(app)).run(sockets=[listener])
+
+
+def serve_twice(app: Starlette, listener: socket.socket, encrypted: socket.socket, certificate: Certificate) -> None:
+    """Serve by HTTP, and over TLS by HTTP/2 too, whose streams go both ways at once; until SIGINT or SIGTERM."""
+    _log()
+
+    async def both() -> None:
+        stop = asyncio.Event()
+        over_tls = asyncio.create_task(serve_encrypted(app, encrypted, certificate, stop))
+        await uvicorn.Server(server_config(app)).serve(sockets=[listener])
+        stop.set()
+        await over_tls
+
+    asyncio.run(both())
+
+
+async def serve_encrypted(
+    app: Starlette, listener: socket.socket, certificate: Certificate, stop: asyncio.Event
+) -> None:
+    """Serve over TLS, by HTTP/2 with clients that ask for it, until `stop` is set."""
+    config = hypercorn.Config()
+    config.bind = [f"fd://{listener.fileno()}"]
+    config.certfile = config.keyfile = str(certificate.server)
+    config.alpn_protocols = ["h2", "http/1.1"]
+    config.errorlog = logging.getLogger("sandbox.tls")
+    # A call's stream may be silent for as long as its service allows.
+    config.keep_alive_timeout = 600
+    config.graceful_timeout = 1
+    # Starlette types an ASGI application more loosely than hypercorn.
+    application: Any = app
+    await serve_hypercorn(application, config, shutdown_trigger=stop.wait)
+
+
+def _log() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for name in ("httpx", "sandbox.tls", "hypercorn"):
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,9 +1,10 @@
-"""Bedrock Runtime's wire protocol: Converse, ConverseStream, and InvokeModel for Titan Text Embeddings V2.
+"""The AI services' wire protocols: Bedrock Runtime's for text and embeddings; those for speech are in `speech/`.
 
 Requests, answers and errors have the shapes of the Amazon Bedrock API reference, so that the runtime's own SDK clients
 speak to it. `/_model` says which model answers and which embeds; `/_faults` is for tests.
 """
 
+import contextlib
 import json
 import re
 import time
@@ -23,6 +24,7 @@ from sandbox.models.embedding import DIMENSIONS, Embedder, installed_embedder
 from sandbox.models.event_stream import encode_event, encode_exception
 from sandbox.models.faults import KINDS, Fault, Faults
 from sandbox.models.ollama import Message, Ollama
+from sandbox.models.speech.app import Speech
 
 EMBEDDING_MODEL = "amazon.titan-embed-text-v2:0"
 # Titan Text Embeddings V2 takes at most 8,192 tokens or 50,000 characters.
@@ -72,6 +74,12 @@ def create_models(ollama_host: str | None = None, embedder: Embedder | None = No
     embeddings = embedder or installed_embedder()
     language_model = LanguageModel(Ollama(ollama_host))
     faults = Faults()
+    speech = Speech(language_model, faults, count_tokens)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        yield
+        speech.close()
 
     async def meet_fault(model: str, operation: str, texts: Sequence[str]) -> Fault | None:
         fault = await faults.meet(model, operation, "\n".join(texts))
@@ -158,9 +166,11 @@ def create_models(ollama_host: str | None = None, embedder: Embedder | None = No
             Route("/model/{model:path}/converse", converse, methods=["POST"]),
             Route("/model/{model:path}/converse-stream", converse_stream, methods=["POST"]),
             Route("/model/{model:path}/invoke", invoke, methods=["POST"]),
+            *speech.routes(),
             Route("/_model", model),
             Route("/_faults", change_faults, methods=["GET", "POST", "DELETE"]),
         ],
+        lifespan=lifespan,
         exception_handlers={BedrockError: bedrock_error, httpx.HTTPError: ollama_error},
     )
 

@@ -1,0 +1,68 @@
+"""The speech endpoints' routes, and `/_speech`, which says who listens and changes how they behave."""
+
+from collections.abc import Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from sandbox.models.faults import Faults
+from sandbox.models.speech.duplex import Duplex
+from sandbox.models.speech.polly import describe_voices, start_speech_synthesis_stream, synthesize_speech
+from sandbox.models.speech.recogniser import Recogniser
+from sandbox.models.speech.settings import Settings
+from sandbox.models.speech.sonic import Behind, TextModel, nova_sonic
+from sandbox.models.speech.transcribe import start_stream_transcription
+
+
+class Speech:
+    """The endpoints with what stands behind them."""
+
+    def __init__(self, model: TextModel, faults: Faults, count_tokens: Callable[[str], int]) -> None:
+        self._recogniser = Recogniser()
+        self._settings = Settings()
+        self._words = 0
+        self._behind = Behind(self._settings, faults, self._recogniser, model, count_tokens)
+
+    def routes(self) -> list[Route]:
+        """To be served over TLS and HTTP/2; Polly's REST operations and `/_speech` by plain HTTP as well."""
+        sonic = Duplex(nova_sonic(self._behind), lower_camel=True)
+        return [
+            Route("/model/{model:path}/invoke-with-bidirectional-stream", sonic, methods=["POST"]),
+            Route("/stream-transcription", Duplex(start_stream_transcription(self._behind)), methods=["POST"]),
+            Route("/v1/synthesisStream", Duplex(start_speech_synthesis_stream(self._behind.faults)), methods=["POST"]),
+            Route("/v1/speech", synthesize_speech(self._behind.faults), methods=["POST"]),
+            Route("/v1/voices", describe_voices),
+            Route("/_speech", self._control, methods=["GET", "POST", "DELETE"]),
+        ]
+
+    def close(self) -> None:
+        """Stop the recogniser."""
+        self._recogniser.close()
+
+    async def _control(self, request: Request) -> Response:
+        if request.method == "DELETE":
+            self._settings.reset()
+        elif request.method == "POST":
+            try:
+                await self._change(await request.json())
+            except ValueError as error:
+                return JSONResponse({"message": str(error)}, 400)
+        listens = {"recogniser": await self._recogniser.name(), "words": self._words}
+        return JSONResponse({**listens, "voice": "espeak-ng", "settings": self._settings.document()})
+
+    async def _change(self, document: Any) -> None:
+        if not isinstance(document, dict):
+            raise ValueError("settings are a JSON object")
+        listen = document.pop("listen", None)
+        self._settings.change(document)
+        if listen is not None:
+            names = ("texts", "questions", "grammar")
+            if not isinstance(listen, dict) or not listen.keys() <= set(names):
+                raise ValueError(f"listen holds {', '.join(names)}")
+            texts, questions, grammar = (listen.get(name, []) for name in names)
+            if not all(isinstance(text, str) for texts_ in (texts, questions, grammar) for text in texts_):
+                raise ValueError("listen holds lists of texts")
+            vocabularies = [phrase for phrases in self._settings.vocabularies.values() for phrase in phrases]
+            self._words = await self._recogniser.learn(texts, [*questions, *vocabularies], grammar)
