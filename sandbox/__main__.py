@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     models = commands.add_parser("serve-models", help="run the AI endpoints alone")
     models.add_argument("--port", type=_port, required=True)
     models.add_argument("--tls-port", type=_port, required=True, help="for the operations that stream both ways")
-    models.add_argument("--certificate", type=Path, required=True, help="the folder of the certificate")
+    models.add_argument("--certificates", type=Path, required=True, help="the folder of the TLS certificate")
     models.set_defaults(run=_serve_models)
     return parser
 
@@ -159,15 +159,16 @@ def _serve_gateway(options: argparse.Namespace) -> None:
 
 
 def _serve_models(options: argparse.Namespace) -> None:
+    from sandbox.certificates import certificate
     from sandbox.models.app import create_models
     from sandbox.models.sentence import ModelUnusable
-    from sandbox.server import bind, serve
+    from sandbox.server import bind, serve_twice
 
     try:
         models = create_models()
     except ModelUnusable as error:
         raise SystemExit(f"PARLEY_EMBEDDING_MODEL: {error}") from error
-    serve(models, bind(options.port))
+    serve_twice(models, bind(options.port), bind(options.tls_port), certificate(options.certificates))
 
 
 if __name__ == "__main__":

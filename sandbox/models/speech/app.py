@@ -22,6 +22,7 @@ class Speech:
     def __init__(self, model: TextModel, faults: Faults, count_tokens: Callable[[str], int]) -> None:
         self._recogniser = Recogniser()
         self._settings = Settings()
+        self._listen: dict[str, list[str]] = {"texts": [], "questions": [], "grammar": []}
         self._words = 0
         self._behind = Behind(self._settings, faults, self._recogniser, model, count_tokens)
 
@@ -58,11 +59,13 @@ class Speech:
         listen = document.pop("listen", None)
         self._settings.change(document)
         if listen is not None:
-            names = ("texts", "questions", "grammar")
-            if not isinstance(listen, dict) or not listen.keys() <= set(names):
-                raise ValueError(f"listen holds {', '.join(names)}")
-            texts, questions, grammar = (listen.get(name, []) for name in names)
-            if not all(isinstance(text, str) for texts_ in (texts, questions, grammar) for text in texts_):
-                raise ValueError("listen holds lists of texts")
-            vocabularies = [phrase for phrases in self._settings.vocabularies.values() for phrase in phrases]
-            self._words = await self._recogniser.learn(texts, [*questions, *vocabularies], grammar)
+            if not isinstance(listen, dict) or not listen.keys() <= self._listen.keys():
+                raise ValueError(f"listen holds {', '.join(self._listen)}")
+            for name, texts in listen.items():
+                if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+                    raise ValueError(f"{name} holds texts")
+            self._listen |= listen
+        if listen is not None or "vocabularies" in document:
+            texts, questions, grammar = self._listen["texts"], self._listen["questions"], self._listen["grammar"]
+            phrases = [phrase for phrases in self._settings.vocabularies.values() for phrase in phrases]
+            self._words = await self._recogniser.learn(texts, [*questions, *phrases], grammar)
