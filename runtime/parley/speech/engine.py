@@ -21,10 +21,16 @@ class UserTranscript:
 class TurnStarted:
     """The utterance is over, and an answer to it begins."""
 
+    audio_seconds: float | None = None
+    """Where the utterance ended, in seconds of the audio that this connection was sent; None when the engine cannot
+    tell, and then all that was sent counts. What came later is heard again if the answer is never given."""
+
 
 @dataclass(frozen=True, slots=True)
 class AssistantTranscript:
-    """The next piece of what the assistant says, in order; `spoken` once its audio was given out."""
+    """A piece of what the assistant says, in order: not yet `spoken` when its audio follows, `spoken` once its audio
+    was given out. An engine gives its pieces in the one way, in the other, or first so and then so.
+    """
 
     text: str
     spoken: bool
@@ -67,6 +73,16 @@ class EngineClosed:
     retryable: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class HeardAnew:
+    """Another connection took over: what was said and is not answered yet is heard from its beginning again."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLost:
+    """The engine does not answer; it is tried again, and what is said meanwhile is kept."""
+
+
 type EngineEvent = (
     UserTranscript
     | TurnStarted
@@ -76,8 +92,12 @@ type EngineEvent = (
     | Interrupted
     | TurnEnded
     | EngineClosed
+    | HeardAnew
+    | EngineLost
 )
-"""In a turn: UserTranscript, TurnStarted, then the assistant's and tool requests, then TurnEnded or Interrupted."""
+"""HeardAnew and EngineLost come from `parley.speech.continuation`, never from a connection.
+
+In a turn: UserTranscript, TurnStarted, then the assistant's and tool requests, then TurnEnded or Interrupted."""
 
 
 class EngineUnavailable(ParleyError):

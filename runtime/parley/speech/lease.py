@@ -34,6 +34,7 @@ class InboxMessage:
     """What reached the session by another way than audio."""
 
     id: str
+    """The client's own, when it gave one: a message that it sent again is known by it."""
     kind: Literal["text", "end"]
     text: str = ""
     request_id: str | None = None
@@ -51,6 +52,8 @@ class LiveSession:
     """Where the client is; None while it has no connection."""
     connection_number: int
     """Grows with every session.start."""
+    announced_number: int
+    """The last connection number that an owner said it serves."""
     conversation_id: str | None
     engine: str
     language: str
@@ -63,6 +66,7 @@ class LiveSession:
     """A turn that began to be spoken and is not stored yet, as `save_progress` was given it."""
     played: Played | None
     inbox: Sequence[InboxMessage]
+    """What is not taken yet, oldest first."""
 
 
 class Lease(Protocol):
@@ -81,11 +85,12 @@ class Lease(Protocol):
     async def announce(self, connection_number: int) -> None:
         """Say that the session is live for the connection of this number."""
 
-    async def take(self, messages: Sequence[InboxMessage]) -> None:
-        """Remove messages from the inbox: they are dealt with."""
-
-    async def save_progress(self, *, answered_seq: int, pending: bytes | None, conversation_id: str | None) -> None:
-        """Note up to where audio is answered, and the turn being spoken."""
+    async def save_progress(
+        self, *, answered_seq: int, pending: bytes | None, conversation_id: str | None, taken: Sequence[str] = ()
+    ) -> None:
+        """Note up to where audio is answered, and the turn being spoken; remove the `taken` messages (their ids) from
+        the inbox. All of it or nothing.
+        """
 
     async def release(self, *, state: SessionState) -> None:
         """Give the session up: to the next owner at once, or for good with `ended`."""
