@@ -61,12 +61,12 @@ def history_window(history: Sequence[Turn]) -> list[Message]:
     return _alternating(messages)
 
 
-def render_passages(passages: Sequence[Passage], *, first: int = 1) -> str:
-    """Passages as escaped elements, numbered from `first`: no document can close its own and speak as the user."""
+def render_passages(passages: Sequence[Passage]) -> str:
+    """Passages as numbered, escaped elements, so that no document can close its own element and speak as the user."""
     rendered = "\n".join(
         f'<passage id="{number}" document="{escape(passage.document)}" heading="{escape(passage.heading)}">'
         f"{escape(passage.text, quote=False)}</passage>"
-        for number, passage in enumerate(passages, start=first)
+        for number, passage in enumerate(passages, start=1)
     )
     return f"<passages>\n{rendered}\n</passages>"
 

@@ -39,6 +39,7 @@ from sandbox.models.speech.sonic_input import (
 )
 from sandbox.models.speech.sonic_output import INTERRUPTED_TEXT, Outputs, StopReason
 from sandbox.models.speech.speaking import sentences, speak
+from sandbox.models.tools import arguments, choose
 
 MODELS = frozenset({"amazon.nova-2-sonic-v1:0"})
 OPERATION, ANSWER = "InvokeModelWithBidirectionalStream", "SpokenAnswer"
@@ -243,8 +244,8 @@ class _Session:
         if self._settings.answer is not None:
             return self._settings.answer
         question = said
-        if tool := sonic_tools.choose(prompt.tools, said):
-            found = await self._use(tool.name, sonic_tools.arguments(tool, said), outputs)
+        if tool := choose(prompt.tools, said):
+            found = await self._use(tool.name, arguments(tool, said), outputs)
             grounded = sonic_tools.prompt(found, said)
             if grounded is None:
                 return sonic_tools.statement(found)

@@ -12,6 +12,7 @@ from typing import Any
 
 from sandbox.models.speech.duplex import ServiceError
 from sandbox.models.speech.voices import NOVA, Voice
+from sandbox.models.tools import Tool
 
 INPUT_RATES = (8_000, 16_000, 24_000)
 OUTPUT_RATES = (8_000, 16_000, 24_000)
@@ -20,15 +21,6 @@ MESSAGE_BYTES, HISTORY_BYTES = 50 * 1024, 200 * 1024
 PAUSES: Mapping[str, float] = {"HIGH": 1.5, "MEDIUM": 1.75, "LOW": 2.0}
 _ROLES = {"TEXT": ("SYSTEM", "USER", "ASSISTANT"), "AUDIO": ("USER",), "TOOL": ("TOOL",)}
 _PAYLOADS = {"textInput": "TEXT", "audioInput": "AUDIO", "toolResult": "TOOL"}
-
-
-@dataclass(frozen=True)
-class Tool:
-    """A tool that the client offers; `schema` is its input's JSON schema."""
-
-    name: str
-    description: str
-    schema: Mapping[str, Any]
 
 
 @dataclass(frozen=True)

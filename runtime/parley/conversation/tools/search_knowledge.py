@@ -1,10 +1,9 @@
 """`search_knowledge`: lets the model look into the documents again, or, in a call, for the first time."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
-from parley.conversation.prompts import render_passages
 from parley.conversation.tools.tool import ToolCall, ToolResult, tool
 from parley.errors import KnowledgeUnavailable
 
@@ -45,10 +44,14 @@ def search_knowledge(arguments: SearchKnowledge, call: ToolCall) -> ToolResult:
     )
     known = {(passage.document_id, passage.text) for passage in call.passages}
     passages = [passage for passage in found if (passage.document_id, passage.text) not in known]
-    if not passages:
-        note = "Nothing but what you have already." if found else "No passage is near to this query."
-        return ToolResult(content={"passages": "", "note": note})
-    first = len(call.passages) + 1
-    while len(rendered := render_passages(passages, first=first)) > PASSAGES_CHARACTERS and len(passages) > 1:
+    while sum(len(passage.text) for passage in passages) > PASSAGES_CHARACTERS and len(passages) > 1:
         passages.pop()
-    return ToolResult(content={"passages": rendered}, passages=tuple(passages))
+    content: dict[str, Any] = {
+        "passages": [
+            {"id": number, "document": passage.document, "heading": passage.heading, "text": passage.text}
+            for number, passage in enumerate(passages, start=len(call.passages) + 1)
+        ]
+    }
+    if not passages:
+        content["note"] = "Nothing but what you have already." if found else "No passage is near to this query."
+    return ToolResult(content=content, passages=tuple(passages))
