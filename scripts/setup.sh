@@ -68,7 +68,7 @@ _parley_setup() {
   node=$(_parley_node) || return 1
   case ":$PATH:" in *":$node:"*) ;; *) export PATH="$node:$PATH" ;; esac
 
-  python_stamp=$(_parley_hash requirements.txt constructs/pyproject.toml runtime/pyproject.toml) || return 1
+  python_stamp=$(_parley_hash requirements.txt client/pyproject.toml constructs/pyproject.toml runtime/pyproject.toml) || return 1
   node_stamp=$(_parley_hash package.json package-lock.json $([ -f web/package.json ] && echo web/package.json)) || return 1
   log=$(mktemp) || return 1
   _parley_espeak
