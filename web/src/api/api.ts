@@ -1,17 +1,8 @@
-import { ParleyError } from "./errors.js";
+import { ParleyError } from "../errors.js";
+import type { LinkedCitation } from "../protocol/messages.js";
 
-export interface Citation {
-  id: number;
-  document_id: string;
-  document: string;
-  /** Absent where the document has no headings. */
-  heading?: string;
-  page?: number;
-  score: number;
-  text: string;
-  /** Opens the document; only in an answer that has just come, and only for 15 minutes. */
-  source_url?: string | null;
-}
+/** A passage that an answer rests on. Only a fresh answer has `source_url`, and only for 15 minutes. */
+export type Citation = LinkedCitation;
 
 export interface Usage {
   input_tokens: number;
@@ -21,6 +12,8 @@ export interface Usage {
 
 /** What the documents gave to an answer. */
 export type Knowledge = "used" | "none" | "unavailable" | "off";
+
+export type Medium = "text" | "voice";
 
 export interface Answer {
   conversation_id: string;
@@ -43,10 +36,17 @@ export interface ConversationSummary {
   updated_at: string;
 }
 
+export interface Conversation extends ConversationSummary {
+  created_at: string;
+  turns: Turn[];
+}
+
 export interface Turn {
   turn_id: string;
   role: "user" | "assistant";
+  medium: Medium;
   message: string;
+  created_at: string;
   citations?: Citation[];
   knowledge?: Knowledge;
   model?: string;
@@ -68,12 +68,23 @@ export class Api {
     return this.request("POST", "/chat", body, { "Idempotency-Key": requestId });
   }
 
-  async conversations(): Promise<ConversationSummary[]> {
-    return (await this.request<{ conversations: ConversationSummary[] }>("GET", "/conversations")).conversations;
+  /** The newest first. `cursor` goes on where a page ended; a null one says that it was the last. */
+  conversations(cursor?: string): Promise<{ conversations: ConversationSummary[]; cursor: string | null }> {
+    const query = new URLSearchParams({ limit: "100", ...(cursor && { cursor }) });
+    return this.request("GET", `/conversations?${query}`);
   }
 
-  async turns(conversationId: string): Promise<Turn[]> {
-    return (await this.request<{ turns: Turn[] }>("GET", `/conversations/${encodeURIComponent(conversationId)}`)).turns;
+  conversation(conversationId: string): Promise<Conversation> {
+    return this.request("GET", `/conversations/${encodeURIComponent(conversationId)}`);
+  }
+
+  /** The same as a conversation, with all that is stored of it. */
+  exported(conversationId: string): Promise<Conversation> {
+    return this.request("GET", `/conversations/${encodeURIComponent(conversationId)}/export`);
+  }
+
+  async remove(conversationId: string): Promise<void> {
+    await this.request("DELETE", `/conversations/${encodeURIComponent(conversationId)}`);
   }
 
   /** A link to a document's file, valid for 15 minutes; null while there is no file. */

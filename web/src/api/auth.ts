@@ -2,7 +2,7 @@ import { confirmSignIn, fetchAuthSession, signIn, signOut } from "@aws-amplify/a
 import { cognitoUserPoolsTokenProvider } from "@aws-amplify/auth/cognito";
 import { Amplify, sessionStorage } from "@aws-amplify/core";
 import type { Config } from "./config.js";
-import { ParleyError } from "./errors.js";
+import { ParleyError } from "../errors.js";
 
 /** What a sign-in form must ask for next. `null` means: signed in. */
 export type Step = null | "new-password" | "totp";

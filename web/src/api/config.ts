@@ -9,6 +9,12 @@ export interface Config {
   model?: string;
   /** What really embeds questions and documents there. */
   embedder?: string;
+  /** What really listens there. */
+  recogniser?: string;
+  /** Whether one can speak with this assistant. */
+  voice?: boolean;
+  /** The languages that can be spoken, as in "en-US"; the first is the assistant's own. */
+  languages?: string[];
   /** Where Cognito answers when that is not its public endpoint (the sandbox). */
   cognito_endpoint?: string;
 }
