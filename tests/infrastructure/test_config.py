@@ -203,6 +203,12 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
         '"en-US", "es-US", "fr-FR", "hi-IN", "it-IT", "pt-BR".',
     ),
     (
+        {"languages": "en-US,th-TH", "voiceEngine": "cascade"},
+        'The speech engine "cascade" does not speak "th-TH"; allowed languages: "ca-ES", "cs-CZ", "da-DK", "de-DE", '
+        '"en-AU", "en-GB", "en-IE", "en-IN", "en-NZ", "en-US", "en-ZA", "es-ES", "es-US", "fi-FI", "fr-CA", "fr-FR", '
+        '"hi-IN", "it-IT", "ja-JP", "ko-KR", "nl-NL", "pl-PL", "pt-BR", "pt-PT", "sv-SE".',
+    ),
+    (
         {"models": {"voice": "amazon.nova-sonic-v1:0"}},
         'The model "amazon.nova-sonic-v1:0" for the role "voice" reached its end of life on 2026-09-14; '
         'allowed: a model that Bedrock still serves, such as "amazon.nova-2-sonic-v1:0".',
