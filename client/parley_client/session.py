@@ -198,6 +198,8 @@ class Session:
         """End the session for good, once the server has all that was said. Raises TimeoutError."""
         if self._over.is_set():
             return
+        if self._listening is not None:
+            self._listening.cancel()
         self._outgoing.flush()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._timing.end_within):

@@ -85,13 +85,14 @@ class Peer:
         return seq
 
     async def handle(self, connection: ServerConnection) -> None:
+        """Serve one connection."""
         self.connections.append(connection)
         number = len(self.connections)
         try:
             async for raw in connection:
                 message = json.loads(raw)
                 if message["action"] == "audio":
-                    await self._hear(connection, message)
+                    await self.hear(connection, message)
                     continue
                 self.messages.append(message)
                 if not self.silent:
@@ -99,7 +100,8 @@ class Peer:
         except ConnectionClosed:
             pass
 
-    async def _hear(self, connection: ServerConnection, message: dict[str, Any]) -> None:
+    async def hear(self, connection: ServerConnection, message: dict[str, Any]) -> None:
+        """Take a frame."""
         seq = message["seq"]
         self.arrivals.append(seq)
         if seq in self.close_at:
