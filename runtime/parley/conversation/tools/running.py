@@ -63,14 +63,14 @@ def run_tool(call: ToolCall, tools: Mapping[str, Tool], *, timeout_seconds: floa
 def _outcome(tool: Tool, arguments: msgspec.Struct, call: ToolCall) -> ToolResult:
     try:
         result = tool.handler(arguments, call)
-        content: dict[str, Any] = msgspec.to_builtins(dict(result.content), str_keys=True)
-        size = len(msgspec.json.encode(content).decode())
+        encoded = msgspec.json.encode(result.content)
+        content = msgspec.json.decode(encoded, type=dict[str, Any])
     except ParleyError as error:
         return _error(type(error).__name__, error.message)
     # A tool is an application's own code: it may raise anything, and its message may hold anything.
     except Exception as error:
         return _error(type(error).__name__, "The tool failed; go on without it.")
-    if size > RESULT_CHARACTERS:
+    if (size := len(encoded.decode())) > RESULT_CHARACTERS:
         return _error("too_large", f"The result has {size} characters, more than {RESULT_CHARACTERS}: ask for less.")
     return replace(result, content=content)
 
