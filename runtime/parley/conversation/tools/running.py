@@ -3,7 +3,6 @@
 import contextlib
 import threading
 from collections.abc import Mapping
-from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -45,7 +44,7 @@ def run_tool(call: ToolCall, tools: Mapping[str, Tool], *, timeout_seconds: floa
     if not _places.acquire(blocking=False):
         return _error("timeout", "Too many tools are running; go on without this one.")
     outcomes: SimpleQueue[ToolResult] = SimpleQueue()
-    limited = replace(call, deadline=Deadline.after(seconds, call.deadline.clock))
+    limited = msgspec.structs.replace(call, deadline=Deadline.after(seconds, call.deadline.clock))
 
     def work() -> None:
         try:
@@ -72,7 +71,7 @@ def _outcome(tool: Tool, arguments: msgspec.Struct, call: ToolCall) -> ToolResul
         return _error(type(error).__name__, "The tool failed; go on without it.")
     if (size := len(encoded.decode())) > RESULT_CHARACTERS:
         return _error("too_large", f"The result has {size} characters, more than {RESULT_CHARACTERS}: ask for less.")
-    return replace(result, content=content)
+    return msgspec.structs.replace(result, content=content)
 
 
 def _error(kind: str, message: str) -> ToolResult:

@@ -6,7 +6,6 @@ A module of this package that has a function under `@tool` adds a tool; `registr
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -18,8 +17,7 @@ from parley.knowledge.passages import Passage, Retriever
 _NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_]{0,63}")
 
 
-@dataclass(frozen=True, slots=True)
-class ToolSpec:
+class ToolSpec(msgspec.Struct, frozen=True):
     """A tool as models see it."""
 
     name: str
@@ -29,8 +27,7 @@ class ToolSpec:
     """JSON Schema of its arguments: an object with `type`, `properties` and `required`, without references."""
 
 
-@dataclass(frozen=True, slots=True)
-class ToolUse:
+class ToolUse(msgspec.Struct, frozen=True):
     """A model asks for a tool."""
 
     id: str
@@ -40,8 +37,7 @@ class ToolUse:
     """JSON as the model wrote it, and not checked; the text itself when it was no JSON."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToolResult:
+class ToolResult(msgspec.Struct, frozen=True, kw_only=True):
     """What a tool came to, for the model; never shown to the user as it is."""
 
     content: Mapping[str, Any]
@@ -53,8 +49,7 @@ class ToolResult:
     """What went wrong, for logs: `unknown_tool`, `bad_arguments`, `timeout`, `too_large`, or an exception's name."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToolCall:
+class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
     """One use of a tool, on behalf of one user."""
 
     name: str
@@ -75,8 +70,7 @@ class ToolDefinitionError(TypeError):
     """A tool is not what a tool must be; the message says how."""
 
 
-@dataclass(frozen=True)
-class Tool:
+class Tool(msgspec.Struct, frozen=True, dict=True):
     """A tool: what models see of it, and what runs."""
 
     name: str
