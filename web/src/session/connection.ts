@@ -134,7 +134,7 @@ export class Connection {
     const message = parse(data);
     if (!message) return;
     // Until the session is ready nothing else is an answer: a connection that never gets there must not linger.
-    if (this.isReady || message.type === "session.ready") clearTimeout(this.silenceTimer);
+    if (this.isReady || message.type === "session.ready") this.expectNothing();
     if (message.type === "session.ready") {
       this.attempts = 0;
       this.isReady = true;
@@ -147,17 +147,23 @@ export class Connection {
   }
 
   private ping(): void {
-    if (this.send({ action: "ping" })) this.expectMessage();
+    // A ping that is not answered yet must not give the connection more time.
+    if (this.send({ action: "ping" }) && this.silenceTimer === undefined) this.expectMessage();
   }
 
   private expectMessage(withinMs: number = this.options.answerWithinMs): void {
-    clearTimeout(this.silenceTimer);
+    this.expectNothing();
     this.silenceTimer = setTimeout(() => this.retry(), withinMs);
+  }
+
+  private expectNothing(): void {
+    clearTimeout(this.silenceTimer);
+    this.silenceTimer = undefined;
   }
 
   private drop(): void {
     clearInterval(this.pingTimer);
-    clearTimeout(this.silenceTimer);
+    this.expectNothing();
     const socket = this.socket;
     this.isReady = false;
     this.socket = null;

@@ -16,7 +16,7 @@ const SPEAKER_WORDS: Record<Speaker, string> = {
   nobody: "Listening",
   user: "You are speaking",
   thinking: "Parley is thinking",
-  assistant: "Parley is speaking. Speak to interrupt.",
+  assistant: "Parley is speaking",
 };
 
 /** The call as it goes: who speaks, how loud, and the button that mutes. */
@@ -27,7 +27,10 @@ export function CallPanel({ call }: { call: Call }) {
     <section className="call" aria-label="Call" data-phase={phase} data-speaker={speakerShown(state)}>
       <Meter call={call} />
       <div className="call-words">
-        <p className="call-speaker">{speakerLine(state)}</p>
+        <p className="call-speaker">
+          {speakerLine(state)}
+          {speakerShown(state) === "assistant" && <span className="call-hint quiet"> · Speak to interrupt</span>}
+        </p>
         <p className="call-phase quiet" role="status">
           {PHASE_WORDS[phase]}
         </p>
