@@ -3,11 +3,15 @@
 import asyncio
 import logging
 import socket
+import ssl
+from asyncio import constants
 from typing import Any
 
-import hypercorn
+import hypercorn.protocol
 import uvicorn
+from hypercorn import Config
 from hypercorn.asyncio import serve as serve_hypercorn
+from hypercorn.protocol.h2 import H2Protocol
 from starlette.applications import Starlette
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
@@ -58,6 +62,35 @@ class ApiGatewayProtocol(WebSocketsSansIOProtocol):
         """The client has closed its side."""
         if self.conn.parser_exc is not None:
             self.transport.close()
+
+
+class _Streams(dict[int, Any]):
+    """A connection's streams; what still comes in for one that has been answered goes nowhere."""
+
+    def __missing__(self, number: int) -> "_Gone":
+        return _Gone()
+
+
+class _Gone:
+    async def handle(self, event: Any) -> None:
+        """Ignore it."""
+
+
+class PatientH2Protocol(H2Protocol):
+    """Goes on after an answer that came before the end of its request.
+
+    hypercorn 0.18 ends the whole connection then, with every other stream on it; a service answers a malformed stream
+    while the client is still sending.
+    """
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.streams = _Streams()
+
+
+# Neither is a setting of hypercorn's. A client that keeps its connection without reading would delay the end by 30 s.
+hypercorn.protocol.H2Protocol = PatientH2Protocol  # type: ignore[attr-defined]  # imported there, not exported
+constants.SSL_SHUTDOWN_TIMEOUT = 1.0
 
 
 def bind(port: int) -> socket.socket:
@@ -114,7 +147,7 @@ async def serve_encrypted(
     app: Starlette, listener: socket.socket, certificate: Certificate, stop: asyncio.Event
 ) -> None:
     """Serve over TLS, by HTTP/2 with clients that ask for it, until `stop` is set."""
-    config = hypercorn.Config()
+    config = Config()
     config.bind = [f"fd://{listener.fileno()}"]
     config.certfile = config.keyfile = str(certificate.server)
     config.alpn_protocols = ["h2", "http/1.1"]
@@ -124,7 +157,12 @@ async def serve_encrypted(
     config.graceful_timeout = 1
     # Starlette types an ASGI application more loosely than hypercorn.
     application: Any = app
-    await serve_hypercorn(application, config, shutdown_trigger=stop.wait)
+    try:
+        await serve_hypercorn(application, config, shutdown_trigger=stop.wait)
+    except ssl.SSLError:
+        # It closes connections on which clients still send, and then complains that they did.
+        if not stop.is_set():
+            raise
 
 
 def _log() -> None:

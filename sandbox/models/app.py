@@ -134,13 +134,16 @@ def create_models(ollama_host: str | None = None, embedder: Embedder | None = No
             try:
                 async for piece in _beginning_with(first, pieces):
                     if fault and fault.break_after is not None and len(said) >= fault.break_after:
-                        yield encode_exception("modelStreamErrorException", "The stream was broken by a test.")
+                        yield encode_exception(
+                            "modelStreamErrorException", {"message": "The stream was broken by a test."}
+                        )
                         return
                     said.append(piece if isinstance(piece, str) else "")
                     for event, payload in block.events(piece):
                         yield encode_event(event, payload)
             except httpx.HTTPError as error:
-                yield encode_exception("modelStreamErrorException", f"Ollama stopped answering: {error}")
+                stopped = {"message": f"Ollama stopped answering: {error}"}
+                yield encode_exception("modelStreamErrorException", stopped)
                 return
             for event, payload in block.end():
                 yield encode_event(event, payload)

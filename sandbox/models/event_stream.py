@@ -31,10 +31,10 @@ def encode_payload(event_type: str, payload: bytes, content_type: str = "applica
     return _encode(headers, payload)
 
 
-def encode_exception(exception_type: str, message: str, **fields: Any) -> bytes:
-    """An exception in the middle of a stream, for example `modelStreamErrorException`; `fields`: its other members."""
+def encode_exception(exception_type: str, fields: Mapping[str, Any]) -> bytes:
+    """An exception in the middle of a stream, for example `modelStreamErrorException`; its fields hold the message."""
     headers = {":exception-type": exception_type, ":content-type": "application/json", ":message-type": "exception"}
-    return _encode(headers, json.dumps({"message": message} | fields, ensure_ascii=False).encode())
+    return _encode(headers, json.dumps(fields, ensure_ascii=False).encode())
 
 
 class SignedMessages:

@@ -4,14 +4,16 @@ import asyncio
 import base64
 import contextlib
 import json
+import ssl
 import threading
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from aws_sdk_bedrock_runtime.client import AsyncBedrockRuntimeClient
 from aws_sdk_bedrock_runtime.config import AsyncBedrockRuntimeConfig
 from aws_sdk_bedrock_runtime.models import (
@@ -64,30 +66,33 @@ class Endpoint:
         return ClientTlsContext(options)
 
     def control(self, method: str, path: str, document: Any = None) -> Any:
-        answer = httpx.request(method, self.url + path, json=document, verify=str(self.authority), timeout=60)
+        trusted = ssl.create_default_context(cafile=str(self.authority))
+        answer = httpx.request(method, self.url + path, json=document, verify=trusted, timeout=60)
         assert answer.status_code in (200, 400), answer.text
         return answer.json()
 
-    def transport(self) -> AWSCRTHTTPClient:
-        client = AWSCRTHTTPClient()
-        client._tls_ctx = self.context
-        return client
-
-    def settings(self) -> dict[str, Any]:
-        return {
-            "endpoint_uri": self.url,
-            "region": "us-east-1",
-            "aws_access_key_id": "test",
-            "aws_secret_access_key": "test",
-            "transport": self.transport(),
-        }
+    @contextlib.asynccontextmanager
+    async def sdk(self) -> AsyncIterator[dict[str, Any]]:
+        """The settings of an SDK's client, with a connection that is closed afterwards."""
+        transport = AWSCRTHTTPClient()
+        transport._tls_ctx = self.context
+        try:
+            yield {
+                "endpoint_uri": self.url,
+                "region": "us-east-1",
+                "aws_access_key_id": "test",
+                "aws_secret_access_key": "test",
+                "transport": transport,
+            }
+        finally:
+            await transport.close()
 
 
 @contextlib.contextmanager
 def endpoints(folder: Path) -> Iterator[Endpoint]:
     """Serve until the block ends, in a thread of their own."""
     trusted, listener = certificate(folder), bind(0)
-    started, stopping = threading.Event(), threading.Event()
+    started = threading.Event()
     loops: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
 
     async def serve() -> None:
@@ -103,7 +108,6 @@ def endpoints(folder: Path) -> Iterator[Endpoint]:
     try:
         yield Endpoint(f"https://127.0.0.1:{listener.getsockname()[1]}", trusted.authority)
     finally:
-        stopping.set()
         loop, stop = loops[0]
         loop.call_soon_threadsafe(stop.set)
         thread.join()
@@ -240,17 +244,35 @@ class Talk:
 @contextlib.asynccontextmanager
 async def talk(endpoint: Endpoint, model: str = MODEL) -> AsyncIterator[Talk]:
     """An open session."""
-    config = await AsyncBedrockRuntimeConfig.resolve(**endpoint.settings())
-    client = AsyncBedrockRuntimeClient(config)
-    request = InvokeModelWithBidirectionalStreamOperationInput(model_id=model)
-    stream = await client.invoke_model_with_bidirectional_stream(request)
-    try:
-        yield Talk(stream)
-    finally:
-        with contextlib.suppress(OSError):
-            await stream.close()
+    async with endpoint.sdk() as settings:
+        client = AsyncBedrockRuntimeClient(await AsyncBedrockRuntimeConfig.resolve(**settings))
+        request = InvokeModelWithBidirectionalStreamOperationInput(model_id=model)
+        stream = await client.invoke_model_with_bidirectional_stream(request)
+        try:
+            yield Talk(stream)
+        finally:
+            with contextlib.suppress(OSError):
+                await stream.close()
 
 
-def run(work: Callable[[], Any]) -> Any:
-    """Run a test's coroutine."""
-    return asyncio.run(work())
+_SERVED = pytest.StashKey[Endpoint]()
+
+
+@pytest.fixture(scope="session")
+def served(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Endpoint:
+    # A fixture that several modules import is one fixture each: what it starts is kept where all of them find it.
+    if _SERVED not in pytestconfig.stash:
+        serving = contextlib.ExitStack()
+        endpoint = serving.enter_context(endpoints(tmp_path_factory.mktemp("certificates")))
+        pytestconfig.add_cleanup(serving.close)
+        endpoint.control("POST", "/_speech", {"listen": {"texts": [DOCUMENT], "questions": QUESTIONS}})
+        pytestconfig.stash[_SERVED] = endpoint
+    return pytestconfig.stash[_SERVED]
+
+
+@pytest.fixture
+def endpoint(served: Endpoint) -> Iterator[Endpoint]:
+    served.control("POST", "/_speech", {"pause": 0.4})
+    yield served
+    served.control("DELETE", "/_speech")
+    served.control("DELETE", "/_faults")

@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sandbox.models.faults import Faults
-from sandbox.models.speech.duplex import Duplex
+from sandbox.models.speech.duplex import Dialect, Duplex
 from sandbox.models.speech.polly import describe_voices, start_speech_synthesis_stream, synthesize_speech
 from sandbox.models.speech.recogniser import Recogniser
 from sandbox.models.speech.settings import Settings
@@ -28,11 +28,13 @@ class Speech:
 
     def routes(self) -> list[Route]:
         """To be served over TLS and HTTP/2; Polly's REST operations and `/_speech` by plain HTTP as well."""
-        sonic = Duplex(nova_sonic(self._behind), lower_camel=True)
+        sonic = Duplex(nova_sonic(self._behind), Dialect(lower_camel=True))
+        transcribe = Duplex(start_stream_transcription(self._behind), Dialect(message="Message"))
+        polly = Duplex(start_speech_synthesis_stream(self._behind.faults), Dialect())
         return [
             Route("/model/{model:path}/invoke-with-bidirectional-stream", sonic, methods=["POST"]),
-            Route("/stream-transcription", Duplex(start_stream_transcription(self._behind)), methods=["POST"]),
-            Route("/v1/synthesisStream", Duplex(start_speech_synthesis_stream(self._behind.faults)), methods=["POST"]),
+            Route("/stream-transcription", transcribe, methods=["POST"]),
+            Route("/v1/synthesisStream", polly, methods=["POST"]),
             Route("/v1/speech", synthesize_speech(self._behind.faults), methods=["POST"]),
             Route("/v1/voices", describe_voices),
             Route("/_speech", self._control, methods=["GET", "POST", "DELETE"]),

@@ -1,9 +1,13 @@
 """Calls that are answered while their request goes on arriving: HTTP/2 streams of signed event-stream messages."""
 
 import asyncio
+import os
+import socket
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
 
+import psutil
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
@@ -30,11 +34,19 @@ class Broken(Exception):
     """Ends the connection in the middle of the answer, as a test asked."""
 
 
+@dataclass(frozen=True)
+class Dialect:
+    """How a service writes its exceptions: the case of their names in a stream, and the field of their message."""
+
+    lower_camel: bool = False
+    message: str = "message"
+
+
 class Exchange:
     """One call: its headers, the messages that arrive, the answer that goes out."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, *, lower_camel: bool = False) -> None:
-        self._lower_camel = lower_camel
+    def __init__(self, scope: Scope, receive: Receive, send: Send, dialect: Dialect) -> None:
+        self._dialect = dialect
         self.headers: Mapping[str, str] = Headers(scope=scope)
         self.path: Mapping[str, str] = scope.get("path_params", {})
         self.request_id = str(uuid.uuid4())
@@ -72,13 +84,14 @@ class Exchange:
 
     async def fail(self, error: ServiceError) -> None:
         """Report an error in the form that the state of the answer allows, and end the answer."""
+        fields = {self._dialect.message: error.message} | error.fields
         if not self.begun:
             headers = {"x-amzn-errortype": error.kind, "x-amzn-requestid": self.request_id}
-            response = JSONResponse({"message": error.message} | error.fields, error.status, headers)
+            response = JSONResponse(fields, error.status, headers)
             await response({"type": "http"}, self._receive, self._send)
             return
-        kind = error.kind[0].lower() + error.kind[1:] if self._lower_camel else error.kind
-        await self.send(encode_exception(kind, error.message, **error.fields))
+        kind = error.kind[0].lower() + error.kind[1:] if self._dialect.lower_camel else error.kind
+        await self.send(encode_exception(kind, fields))
         await self.end()
 
     async def end(self) -> None:
@@ -88,18 +101,15 @@ class Exchange:
 
 
 class Duplex:
-    """An ASGI endpoint around a coroutine that holds one such call.
+    """An ASGI endpoint around a coroutine that holds one such call."""
 
-    Bedrock names its exceptions in a stream in `lower_camel` case, the other services as in their HTTP answers.
-    """
-
-    def __init__(self, handler: Callable[[Exchange], Awaitable[None]], *, lower_camel: bool = False) -> None:
+    def __init__(self, handler: Callable[[Exchange], Awaitable[None]], dialect: Dialect) -> None:
         self._handler = handler
-        self._lower_camel = lower_camel
+        self._dialect = dialect
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one call."""
-        exchange = Exchange(scope, receive, send, lower_camel=self._lower_camel)
+        exchange = Exchange(scope, receive, send, self._dialect)
         try:
             await self._handler(exchange)
             await exchange.end()
@@ -107,3 +117,13 @@ class Duplex:
             await exchange.fail(error)
         except Disconnected:
             return
+        except Broken:
+            _cut(scope["client"][1])
+
+
+def _cut(client_port: int) -> None:
+    """End the TCP connection of a client, as a network that fails: ASGI has no way to ask the server for that."""
+    for connection in psutil.Process().net_connections("tcp4"):
+        if connection.raddr and connection.raddr.port == client_port and connection.fd >= 0:
+            with socket.socket(fileno=os.dup(connection.fd)) as own:
+                own.shutdown(socket.SHUT_RDWR)
