@@ -71,6 +71,7 @@ class AssistantStack(EnvironmentStack):
                 log_encryption_key=data.storage.encryption_key,
             ),
         )
+        self.recordings = self.functions.recording_jobs() if configuration.enable_voice else None
         self._add_http_routes(knowledge)
         self._add_websocket_routes(with_voice=configuration.enable_voice)
         self._export()
@@ -94,6 +95,10 @@ class AssistantStack(EnvironmentStack):
         api.add_http_route("/conversations/{id}", [_GET, _DELETE], conversations)
         api.add_http_route("/conversations/{id}/export", [_GET], conversations)
         api.add_http_route("/tickets", [_POST], functions.tickets(websocket_url=api.websocket_url))
+        if self.recordings is not None:
+            recordings = functions.recordings()
+            api.add_http_route("/recordings", [_GET, _POST], recordings)
+            api.add_http_route("/recordings/{id}", [_GET, _DELETE], recordings)
         if knowledge is not None:
             documents = functions.documents()
             api.add_http_route("/rag/query", [_POST], knowledge.knowledge_base.retrieval_function)

@@ -12,6 +12,13 @@ from parley_constructs.knowledge_base.knowledge_base import DOCUMENTS_PREFIX
 from parley_constructs.models import BedrockModels
 from parley_constructs.object_access import grant_objects
 from parley_constructs.python_function import PythonFunction
+from parley_constructs.recordings import (
+    SOURCES_PREFIX,
+    TRANSCRIPTS_PREFIX,
+    Recordings,
+    RecordingsProps,
+    grant_audio_archive,
+)
 from parley_constructs.storage import Storage
 from parley_constructs.voice_api import SessionWorker, SessionWorkerProps
 
@@ -144,8 +151,7 @@ class Functions:
         if self._knowledge_base is not None:
             self._knowledge_base.grant_query(function)
         if self._configuration.enable_audio_archive:
-            # Recordings lie under their session's id.
-            grant_objects(storage.audio_bucket, function, prefix="", write=True)
+            grant_audio_archive(storage.audio_bucket, function)
 
     def _worker_of(self, voice_worker: SessionWorker) -> dict[str, str]:
         return {"VOICE_WORKER_FUNCTION": voice_worker.function.function_name, **self._speech()}
@@ -222,6 +228,45 @@ class Functions:
         self._grant_table(function, table, *_READ_WRITE)
         grant_objects(bucket, function, prefix=DOCUMENTS_PREFIX, read=True, write=True, delete=True)
         return function
+
+    def recordings(self) -> PythonFunction:
+        """Lists, takes up and deletes uploaded recordings, and shows their transcripts."""
+        table, bucket = self._storage.conversations_table, self._storage.audio_bucket
+        function = self._make("Recordings", {**self._recording_table(), "AUDIO_BUCKET": bucket.bucket_name})
+        self._grant_table(function, table, *_READ, "dynamodb:PutItem", "dynamodb:DeleteItem")
+        grant_objects(bucket, function, prefix=SOURCES_PREFIX, read=True, write=True, delete=True)
+        grant_objects(bucket, function, prefix=TRANSCRIPTS_PREFIX, read=True, delete=True)
+        return function
+
+    def recording_jobs(self) -> Recordings:
+        """Has uploaded recordings transcribed."""
+        storage, configuration = self._storage, self._configuration
+        recordings = Recordings(
+            self._stack,
+            "RecordingJobs",
+            props=RecordingsProps(
+                bucket=storage.audio_bucket,
+                encryption_key=storage.encryption_key,
+                code=self._code,
+                handler=_handler("RecordingJobs"),
+                # No name of an environment holds an underscore, so that none begins with another.
+                job_prefix=f"Parley-{configuration.environment}_",
+                architecture=architecture(configuration),
+                environment=self._recording_table(),
+                log_encryption_key=storage.encryption_key,
+                log_retention=log_retention(configuration),
+            ),
+        )
+        self.made["RecordingJobs"] = recordings.function
+        table = storage.conversations_table
+        self._grant_table(recordings.function, table, "dynamodb:GetItem", "dynamodb:UpdateItem")
+        return recordings
+
+    def _recording_table(self) -> dict[str, str]:
+        return {
+            "CONVERSATIONS_TABLE": self._storage.conversations_table.table_name,
+            "RETENTION_DAYS": str(self._configuration.retention_days),
+        }
 
     def ticket_authorizer(self) -> PythonFunction:
         """Admits a connection by a ticket, once."""
@@ -329,6 +374,8 @@ _MODULES = {
     "Conversations": "conversations",
     "Tickets": "tickets",
     "Documents": "documents",
+    "Recordings": "recordings",
+    "RecordingJobs": "recording_jobs",
     "TicketAuthorizer": "ticket_authorizer",
     "ApiKeyAuthorizer": "api_key_authorizer",
 }

@@ -68,6 +68,10 @@ _AWS_OPERATIONS: dict[str, tuple[str, ...]] = {
         "PutObject",
     ),
 }
+_RECORDING_OPERATIONS: dict[str, tuple[str, ...]] = {
+    "sqs": ("ChangeMessageVisibilityBatch", "SendMessage"),
+    "transcribe": ("DeleteTranscriptionJob", "GetTranscriptionJob", "StartTranscriptionJob"),
+}
 _KNOWLEDGE_OPERATIONS: dict[str, tuple[str, ...]] = {
     "s3vectors": ("DeleteVectors", "PutVectors", "QueryVectors"),
     "sqs": ("ChangeMessageVisibilityBatch", "SendMessage"),
@@ -91,7 +95,7 @@ def architecture(configuration: Configuration) -> lambda_.Architecture:
 
 def core_package(configuration: Configuration) -> lambda_.Code:
     """The code of every function that needs no libraries of its own. One stack can use it."""
-    return _package(configuration, "core", _AWS_OPERATIONS)
+    return _package(configuration, "core", _AWS_OPERATIONS | _RECORDING_OPERATIONS)
 
 
 def knowledge_package(configuration: Configuration) -> lambda_.Code:
