@@ -80,6 +80,19 @@ def test_a_file_is_all_that_a_tool_takes(folder: Path) -> None:
     assert (result.content, result.is_error) == ({"order": 7, "owner": "ada"}, False)
 
 
+def test_the_documented_example_works_as_it_stands(folder: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/how-to/add-a-tool.md").read_text()
+    (folder / "days_until_of_the_page.py").write_text(page.split("```python\n")[1].split("```")[0])
+
+    tools = registry.offered(knowledge=False)
+
+    schema = tools["days_until"].spec.input_schema
+    assert schema["properties"]["day"]["format"] == "date"
+    result = run_tool(call({"day": "2999-12-31"}, name="days_until"), tools)
+    assert result.content["days"] > 300_000
+    assert run_tool(call({"day": "soon"}, name="days_until"), tools).error_kind == "bad_arguments"
+
+
 def test_two_tools_of_one_name_are_a_mistake_that_is_named(folder: Path) -> None:
     (folder / "one_of_two_tools.py").write_text(TOOL_FILE.format(name="twin"))
     (folder / "other_of_two_tools.py").write_text(TOOL_FILE.format(name="twin"))
