@@ -300,7 +300,7 @@ class Dialogue:
         if turn.heard_ms is None:
             self._cut.clear()
         while turn.heard_ms is None and (left := self._outbound.seconds_left(turn.turn_id)):
-            await _wait(self._cut, min(left, 0.5))
+            await _wait(self._cut, min(max(left, 0.001), 0.5))
             if self._hurry.is_set() and turn.heard_ms is None:
                 break
         self.active_at = self._clock.now()

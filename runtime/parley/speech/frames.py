@@ -16,6 +16,9 @@ FIRST_RETRY_SECONDS = 0.006
 
 RETRY_GROWTH = 1.6
 
+CREEP_SECONDS = 0.001
+"""How much earlier each read is made while reads find their frame at once: one in eight or so then comes too early."""
+
 BATCH_FRAMES = 50
 """Frames of one read at most: 160 KB, far under BatchGetItem's 100 items and 16 MB."""
 
@@ -77,7 +80,8 @@ class Follower:
         pause = self._due - self._clock.now()
         if pause > 0:
             await self._clock.sleep(min(pause, POLL_SECONDS))
-        wanted = self._wanted(self._clock.now())
+        asked_at = self._clock.now()
+        wanted = self._wanted(asked_at)
         found = await self._relay.read(wanted)
         now = self._clock.now()
         if self.next_seq not in found and self.next_seq not in self._held:
@@ -86,13 +90,9 @@ class Follower:
             return []
         self._held |= found
         frames = self._contiguous()
-        self._beat.heard(frames[-1], now)
+        self._beat.heard(frames[-1], asked_at, self._misses)
         more = len(wanted) > 1 and len(found) == len(wanted)
         self._due = now if more else self._beat.due
-        if self._misses:
-            self._beat.late()
-        else:
-            self._beat.punctual()
         self._misses = self._asked = 0
         self._gap_at = None
         return frames
@@ -161,8 +161,8 @@ class Follower:
 class _Beat:
     """When the next frame is due: the pace of a client, learnt from when its frames arrived.
 
-    The frames carry the service's clock, which need not agree with ours: the least delay seen between the two counts
-    as their difference, and is forgotten slowly because clocks drift.
+    Frames carry the service's clock, which need not agree with ours. How the two differ shows when a read came just too
+    early and the next one found the frame; while reads find their frame at once, they are made a little earlier each.
     """
 
     def __init__(self) -> None:
@@ -171,37 +171,28 @@ class _Beat:
         self.period = 0.09
         self.burst = 1
         """Frames to read at once: one, unless they are very short."""
-        self._margin = 0.006
         self._offset: float | None = None
         self._beat = 0.0
         self._seq = 0
 
-    def heard(self, frame: AudioFrame, now: float) -> None:
-        """Keep time with this frame."""
+    def heard(self, frame: AudioFrame, asked_at: float, misses: int) -> None:
+        """Keep time with this frame, which a read at `asked_at` found after so many that did not."""
         self.period = min(0.2, max(0.02, input_seconds(len(frame.data))))
         self.burst = 1 if self.period > 0.04 else 3
-        offset = now - frame.received_at
-        if self._offset is None or offset < self._offset:
+        offset = asked_at - frame.received_at
+        if self._offset is None or offset < self._offset or 0 < misses <= 2:
             self._offset = offset
-        else:
-            self._offset += (offset - self._offset) * 0.002
+        elif misses == 0:
+            self._offset -= CREEP_SECONDS
         arrival = frame.received_at + self._offset
         expected = self._beat + (frame.seq - self._seq) * self.period
         error = arrival - expected
         if not self._beat or abs(error) > 0.5:
             self._beat = arrival
         else:
-            self._beat = expected + error * (0.5 if error < 0 else 0.1)
+            self._beat = expected + error * (0.5 if error < 0 else 0.2)
         self._seq = frame.seq
-        self.due = self._beat + self.period + self._margin
-
-    def late(self) -> None:
-        """The read came before the frame: read later."""
-        self._margin = min(0.015, self._margin + 0.002)
-
-    def punctual(self) -> None:
-        """The frame was there: read a little earlier."""
-        self._margin = max(0.001, self._margin - 0.0005)
+        self.due = self._beat + self.period
 
 
 class FloodGuard:

@@ -225,7 +225,8 @@ class Outbound:
 
     async def _wait(self, seconds: float | None) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
+            # A moment at least, so that no rest of a subtraction is waited for again and again.
+            async with asyncio.timeout(None if seconds is None else max(seconds, 0.001)):
                 await self._wake.wait()
 
 
