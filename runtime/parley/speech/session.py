@@ -157,11 +157,12 @@ class SessionWorker:
                 self._outbound.send(stored_message(answer, self._ledger.conversation_id or ""))
 
     async def _patiently[T](self, work: Callable[[], Awaitable[T]]) -> T:
-        while True:
+        while self._clock.now() < self._held_until:
             try:
                 return await work()
             except StoreUnavailable:
                 await self._clock.sleep(POLL_SECONDS)
+        raise LeaseLost
 
     def _request(self) -> EngineRequest:
         return EngineRequest(
@@ -286,10 +287,12 @@ class SessionWorker:
 
     async def _connect(self, session: LiveSession, connection_id: str) -> None:
         """The client is at this connection now."""
+        if is_new := session.announced_number < session.connection_number:
+            await self._lease.announce(session.connection_number)
         self._number = session.connection_number
         self._outbound.connect(connection_id)
         self._follower.expect(session.last_seq)
-        if session.announced_number < self._number:
+        if is_new:
             ready = SessionReady(
                 session_id=session.session_id,
                 conversation_id=self._ledger.conversation_id,
@@ -298,7 +301,6 @@ class SessionWorker:
                 next_seq=self._follower.next_seq,
             )
             self._outbound.send(ready, urgent=True)
-            await self._lease.announce(self._number)
 
     def _reason_to_end(self) -> EndReason | None:
         now = self._clock.now()
@@ -320,7 +322,7 @@ class SessionWorker:
             self._parts.meter.count("AudioFloods")
         self._outbound.send(SessionEnded(reason=reason))
         await self._outbound.flush(FLUSH_SECONDS)
-        await self._lease.release(state="ended")
+        await self._patiently(lambda: self._lease.release(state="ended"))
         if reason == "flood" and connection_id is not None:
             await self._parts.channel.disconnect(connection_id)
         raise _Over("ended")
@@ -332,7 +334,7 @@ class SessionWorker:
         await self._ledger.keep(self._dialogue.answered_seq or 0)
         await self._outbound.flush(FLUSH_SECONDS)
         await self._engine.close()
-        await self._lease.release(state="handing_over")
+        await self._patiently(lambda: self._lease.release(state="handing_over"))
         for pause in (0.1, 0.5, 1.0):
             try:
                 await self._parts.hand_over(self._clock.now() - self._dialogue.active_at)
