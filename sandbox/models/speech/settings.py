@@ -9,6 +9,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "pace": (int, float),
     "transcript": (str, type(None)),
     "answer": (str, type(None)),
+    "cues": (bool,),
     "vocabularies": (dict,),
     "vocabulary_filters": (dict,),
 }
@@ -30,6 +31,7 @@ class Settings:
     pace: float = 8.0
     transcript: str | None = None
     answer: str | None = None
+    cues: bool = False
     vocabularies: dict[str, list[str]] = field(default_factory=dict)
     vocabulary_filters: dict[str, list[str]] = field(default_factory=dict)
 
@@ -38,8 +40,8 @@ class Settings:
         if not isinstance(document, dict) or not document.keys() <= _KINDS.keys():
             raise ValueError(f"settings are {', '.join(_KINDS)} and listen; got {document!r}")
         for name, value in document.items():
-            fits = isinstance(value, _KINDS[name]) and not isinstance(value, bool)
-            if not fits or (isinstance(value, int | float) and value <= 0):
+            fits = isinstance(value, _KINDS[name]) and isinstance(value, bool) == (_KINDS[name] == (bool,))
+            if not fits or (isinstance(value, int | float) and not isinstance(value, bool) and value <= 0):
                 raise ValueError(f"{name} cannot be {value!r}")
         for name, value in document.items():
             setattr(self, name, value)

@@ -11,7 +11,7 @@ import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -20,6 +20,7 @@ from sandbox.models.faults import Fault, Faults
 from sandbox.models.ollama import Message
 from sandbox.models.speech import sonic_tools
 from sandbox.models.speech.audio import BYTES_A_SAMPLE, Resampler, seconds
+from sandbox.models.speech.cues import Arrivals, MarkedEar
 from sandbox.models.speech.duplex import Broken, Exchange, ServiceError
 from sandbox.models.speech.espeak import Mark
 from sandbox.models.speech.hearing import RATE, Began, Ear, Utterance
@@ -70,6 +71,7 @@ class Behind:
     recogniser: Recogniser
     model: TextModel
     count_tokens: Callable[[str], int]
+    arrivals: Arrivals = field(default_factory=Arrivals)
 
 
 def nova_sonic(behind: Behind) -> Callable[[Exchange], Awaitable[None]]:
@@ -113,7 +115,7 @@ class _Session:
         self._outputs: Outputs | None = None
         self._session: SessionStart | None = None
         self._prompt: PromptStart | None = None
-        self._ear: Ear | None = None
+        self._ear: Ear | MarkedEar | None = None
         self._resampler: Resampler | None = None
         self._history: list[Message] = []
         self._turns: asyncio.Queue[Utterance | str | None] = asyncio.Queue()
@@ -163,7 +165,8 @@ class _Session:
         match taken:
             case SessionStart():
                 self._session = taken
-                self._ear = Ear(self._settings.pause or taken.pause)
+                pause = self._settings.pause or taken.pause
+                self._ear = MarkedEar(self._behind.arrivals) if self._settings.cues else Ear(pause)
             case PromptStart():
                 self._prompt = taken
                 self._outputs = Outputs(self._send, taken.rate, taken.name)

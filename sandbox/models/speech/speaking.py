@@ -3,6 +3,7 @@
 import asyncio
 import re
 from dataclasses import replace
+from functools import lru_cache
 
 from sandbox.models.speech.audio import resample
 from sandbox.models.speech.espeak import Speech, espeak
@@ -20,6 +21,7 @@ def sentences(text: str) -> list[str]:
     return [part.strip() for part in _SENTENCE_END.split(text) if part.strip()]
 
 
+@lru_cache(maxsize=64)
 def _speak(text: str, voice: str, rate: int, ssml: bool) -> Speech:
     speech = espeak().speak(text, voice, ssml=ssml)
     return replace(speech, pcm=resample(speech.pcm, speech.rate, rate), rate=rate)
