@@ -26,6 +26,7 @@ from sandbox.models.event_stream import encode_event, encode_exception
 from sandbox.models.faults import KINDS, Fault, Faults
 from sandbox.models.ollama import Message, Ollama, ToolsUnsupported
 from sandbox.models.speech.app import Speech
+from sandbox.models.speech.jobs import Buckets
 from sandbox.models.tools import Tool, ToolUse
 
 EMBEDDING_MODEL = "amazon.titan-embed-text-v2:0"
@@ -83,12 +84,17 @@ class LanguageModel:
             yield piece
 
 
-def create_models(ollama_host: str | None = None, embedder: Embedder | None = None) -> Starlette:
-    """The AI endpoints as an ASGI application; without an embedder given, with this machine's."""
+def create_models(
+    ollama_host: str | None = None, embedder: Embedder | None = None, buckets: Buckets | None = None
+) -> Starlette:
+    """The AI endpoints as an ASGI application; without an embedder given, with this machine's.
+
+    `buckets` (an S3 client) is where Transcribe's batch jobs read recordings; without it none can be started.
+    """
     embeddings = embedder or installed_embedder()
     language_model = LanguageModel(Ollama(ollama_host))
     faults = Faults()
-    speech = Speech(language_model, faults, count_tokens)
+    speech = Speech(language_model, faults, count_tokens, buckets)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
