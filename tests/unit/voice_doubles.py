@@ -16,6 +16,7 @@ from parley.conversation.store import Exchange, History
 from parley.conversation.tools.tool import ToolResult, ToolSpec
 from parley.conversation.turns import Turn
 from parley.errors import ParleyError, StoreUnavailable
+from parley.knowledge.passages import Passage
 from parley.server_messages import FromServer, MessageDone, SessionEnded
 from parley.speech.audio import output_bytes
 from parley.speech.engine import (
@@ -336,7 +337,9 @@ class Tools:
     def specs(self) -> Sequence[ToolSpec]:
         return (ToolSpec("search_knowledge", "Searches.", {"type": "object"}),)
 
-    async def use(self, request: ToolRequest, *, conversation_id: str | None, given: int) -> ToolResult:
+    async def use(
+        self, request: ToolRequest, *, conversation_id: str | None, passages: Sequence[Passage]
+    ) -> ToolResult:
         self.used.append(request.name)
         await self.clock.sleep(self.seconds)
         return self.result

@@ -3,12 +3,13 @@
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Literal, Protocol
 
 from parley.conversation.tools.tool import ToolResult, ToolSpec
 from parley.conversation.turns import Turn
+from parley.knowledge.passages import Passage
 from parley.server_messages import (
     ErrorMessage,
     InterruptedMessage,
@@ -48,8 +49,10 @@ class Toolbox(Protocol):
     def specs(self) -> Sequence[ToolSpec]:
         """What the engine is told of them."""
 
-    async def use(self, request: ToolRequest, *, conversation_id: str | None, given: int) -> ToolResult:
-        """The result, in bounded time, whatever happens. `given`: how many passages the turn has from earlier ones."""
+    async def use(
+        self, request: ToolRequest, *, conversation_id: str | None, passages: Sequence[Passage]
+    ) -> ToolResult:
+        """The result, in bounded time, whatever happens. `passages` are those that the turn has from earlier ones."""
 
 
 class Meter(Protocol):
@@ -81,6 +84,7 @@ class Dialogue:
         self._over = False
         self._started_at = 0.0
         self._said = ""
+        self._passages: list[Passage] = []
         self._playing: asyncio.Task[None] | None = None
         self._interrupted: SpokenTurn | None = None
         self._cut = asyncio.Event()
@@ -91,6 +95,8 @@ class Dialogue:
         self._known: set[str] = set()
         self._passed = 0
         self._group = asyncio.TaskGroup()
+        self.on_voice: Callable[[bytes], None] = _ignore
+        """Gets the assistant's voice as it is given out."""
         self.active_at = clock.now()
         """When anybody spoke last, on the clock's `now`."""
 
@@ -198,7 +204,8 @@ class Dialogue:
         turn, self._hearing = self._hearing or self._ledger.new_turn(), None
         if self._asked and turn.question in {"", self._asked[0].text.strip()}:
             turn.ask(self._asked[0].text)
-        self._turn, self._begun, self._over, self._said = turn, False, False, ""
+        self._turn, self._begun, self._over = turn, False, False
+        self._said, self._passages = "", []
         if turn.question:
             self._tell_question(turn, final=True)
 
@@ -220,6 +227,7 @@ class Dialogue:
         if not self._begun:
             await self._begin(turn)
         turn.speak(pcm)
+        self.on_voice(pcm)
         self._outbound.speak(turn.turn_id, pcm)
 
     async def _begin(self, turn: SpokenTurn) -> None:
@@ -328,7 +336,10 @@ class Dialogue:
 
     async def _use_tool(self, turn: SpokenTurn, request: ToolRequest) -> None:
         self._outbound.send(ToolNotice(turn_id=turn.turn_id, name=request.name, status="started"))
-        result = await self._tools.use(request, conversation_id=self._ledger.conversation_id, given=len(turn.citations))
+        result = await self._tools.use(
+            request, conversation_id=self._ledger.conversation_id, passages=tuple(self._passages)
+        )
+        self._passages += result.passages
         turn.found(result.passages)
         await self._engine.send_tool_result(request.id, result)
         status: Literal["done", "failed"] = "failed" if result.is_error else "done"
@@ -352,3 +363,7 @@ async def _wait(event: asyncio.Event, seconds: float) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()
+
+
+def _ignore(pcm: bytes) -> None:
+    pass

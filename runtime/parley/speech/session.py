@@ -8,7 +8,7 @@ import asyncio
 import statistics
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from parley.conversation.store import ConversationStore
 from parley.errors import ParleyError, StoreUnavailable
@@ -60,6 +60,19 @@ FLUSH_SECONDS = 1.0
 type Outcome = Literal["not_needed", "handed_over", "lost", "ended"]
 
 
+class Archive(Protocol):
+    """Keeps a session's audio. Its methods return at once; what cannot be kept is dropped."""
+
+    def heard(self, pcm: bytes) -> None:
+        """The next of what the user said: PCM at INPUT_RATE."""
+
+    def said(self, pcm: bytes) -> None:
+        """The next of what the assistant said: PCM at OUTPUT_RATE."""
+
+    async def close(self) -> None:
+        """Keep what is left."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Parts:
     """What a session worker is made of."""
@@ -75,6 +88,7 @@ class Parts:
     meter: Meter
     system: str
     """The instructions for the model."""
+    archive: Archive | None = None
     knowledge: bool
     """Can the model search documents?"""
     seconds_left: Callable[[], float]
@@ -115,6 +129,8 @@ class SessionWorker:
         self._follower = Follower(parts.relay, clock, next_seq=session.answered_seq + 1)
         self._engine = Continuing(parts.engine, self._request, clock, mark=session.answered_seq)
         self._dialogue = Dialogue(self._engine, self._outbound, self._ledger, parts.tools, clock, parts.meter)
+        if parts.archive is not None:
+            self._dialogue.on_voice = parts.archive.said
         self._dialogue.active_at -= silent_seconds
         self._held_until = clock.now() + LEASE_SECONDS
         self._number = 0
@@ -145,6 +161,8 @@ class SessionWorker:
             outcome = next(error for error in _leaves(over)).outcome
         finally:
             await self._engine.close()
+            if self._parts.archive is not None:
+                await self._parts.archive.close()
         return outcome
 
     async def _take_over(self) -> None:
@@ -179,7 +197,7 @@ class SessionWorker:
 
     async def _listen(self) -> None:
         """Frames to the engine, as they come."""
-        follower, guard = self._follower, FloodGuard()
+        follower, guard, archive = self._follower, FloodGuard(), self._parts.archive
         while not self._leaving:
             try:
                 frames = await follower.read()
@@ -190,7 +208,10 @@ class SessionWorker:
                 if guard.floods(frame):
                     self._end = "flood"
                     return
-                await self._engine.send_audio(self._checked(frame), frame.seq)
+                pcm = self._checked(frame)
+                if archive is not None:
+                    archive.heard(pcm)
+                await self._engine.send_audio(pcm, frame.seq)
             now = self._clock.now()
             if frames:
                 self._heard_at = self._fed_at = now
