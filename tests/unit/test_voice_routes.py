@@ -181,6 +181,8 @@ def test_a_client_whose_worker_does_not_come_is_told_to_try_again(cloud: Cloud) 
     ("values", "code"),
     [
         ({"language": "vi-VN"}, "language_unsupported"),
+        ({"voice": "nobody"}, "language_unsupported"),
+        ({"language": "de-DE", "voice": "matthew"}, "language_unsupported"),
         ({"engine": "cascade"}, "validation_failed"),
         ({"medium": "smell"}, "validation_failed"),
         ({"last_seq": -1}, "validation_failed"),

@@ -27,6 +27,7 @@ from parley.functions.telemetry import logger
 from parley.server_messages import SessionEnded
 from parley.speech.lease import InboxMessage
 from parley.speech.lease import Played as PlayedReport
+from parley.speech.voices import ENGINES
 
 START_SECONDS = 5.0
 """How long a session may take to become ready before its client is told to try again."""
@@ -128,6 +129,8 @@ class VoiceRoutes:
             raise ValidationFailed(f"`engine` can only be {self._engine} here.")
         if request.language not in self._languages and fixed is None:
             raise LanguageUnsupported(f"The languages spoken here are {', '.join(self._languages)}.")
+        if request.voice is not None and fixed is None:
+            ENGINES[self._engine].voice(request.language, request.voice)
         for name in ("engine", "language", "voice", "conversation_id"):
             given = getattr(start, name)
             if fixed is not None and given not in {None, getattr(fixed, name)}:
