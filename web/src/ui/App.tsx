@@ -35,7 +35,10 @@ export function App({ identity, config, signedIn }: { identity: Identity; config
     if (!inside) return;
     assistant.open();
     window.addEventListener("online", assistant.retryNow);
+    const gone = (): void => assistant.call.leave();
+    window.addEventListener("pagehide", gone);
     return () => {
+      window.removeEventListener("pagehide", gone);
       window.removeEventListener("online", assistant.retryNow);
       assistant.close();
     };
