@@ -5,6 +5,7 @@ through boto3, which would hold a thread for each call. DynamoDB, which is calle
 its own: aiohttp's parser is C, and a call takes 0.1 ms of processor time where httpx takes 0.8.
 """
 
+import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -90,7 +91,12 @@ class Aws:
         return Invocation(response.status_code, response.content, response.headers.get("x-amz-function-error"))
 
     async def dynamodb(self, action: str, payload: str, *, timeout: float) -> Answer:
-        """One DynamoDB action with a JSON request as it stands. Raises `Unanswered`."""
+        """One DynamoDB action with a JSON request as it stands. Raises `Unanswered`.
+
+        MiniStack keeps whatever text stands for a binary; what is no base64 is refused here as DynamoDB refuses it.
+        """
+        if not _binaries_are_base64(payload):
+            return Answer(400, '{"__type": "com.amazon.coral.service#SerializationException"}')
         if self._dynamodb is None:
             # Not in the constructor: it belongs to the loop that runs now.
             self._dynamodb = aiohttp.ClientSession(
@@ -108,6 +114,17 @@ class Aws:
                 return Answer(response.status, await response.text())
         except (TimeoutError, aiohttp.ClientError) as error:
             raise Unanswered(str(error) or type(error).__name__) from error
+
+
+def _binaries_are_base64(payload: str) -> bool:
+    try:
+        item = json.loads(payload).get("Item", {})
+        for value in item.values():
+            if "B" in value:
+                base64.b64decode(value["B"], validate=True)
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return False
+    return True
 
 
 def credentials(service: str) -> dict[str, str]:
