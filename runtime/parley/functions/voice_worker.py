@@ -12,6 +12,7 @@ import msgspec
 from aws_lambda_powertools.metrics import MetricUnit
 
 from parley.aws import clients
+from parley.aws.audio_archive import BucketArchive
 from parley.aws.audio_frames_table import AudioFramesTable
 from parley.aws.client_channel import ClientChannel
 from parley.aws.content_encryption import ContentCipher
@@ -28,6 +29,7 @@ from parley.functions.messages import WorkerOrder
 from parley.functions.telemetry import instrument, logger, metrics
 from parley.knowledge.passages import Passage, Retriever
 from parley.settings import Settings
+from parley.speech.archive import Recorder
 from parley.speech.clock import SystemClock
 from parley.speech.engine import EngineFactory, ToolRequest
 from parley.speech.session import Outcome, Parts, SessionWorker
@@ -116,9 +118,12 @@ async def _serve(order: Handover, context: Any) -> Outcome:
         return "not_needed"
     session = await lease.session()
     retriever = RetrievalFunction(own.retrieval_function) if own.retrieval_function else None
+    clock, meter = SystemClock(), Metrics()
+    relay = AudioFramesTable(own.audio_frames_table, clients.dynamodb(), order.session_id)
+    archive = BucketArchive(own.audio_bucket, clients.s3()) if own.audio_bucket else None
     parts = Parts(
-        clock=SystemClock(),
-        relay=AudioFramesTable(own.audio_frames_table, clients.dynamodb(), order.session_id),
+        clock=clock,
+        relay=relay,
         channel=ClientChannel(clients.connections_api(own.websocket_callback_url)),
         store=ConversationTable(
             own.conversations_table,
@@ -130,8 +135,9 @@ async def _serve(order: Handover, context: Any) -> Outcome:
         seal=SessionSeal(secrets, session.subject, session.session_id),
         engine=engine(),
         tools=VoiceTools(session.subject, retriever),
-        meter=Metrics(),
+        meter=meter,
         system=voice_system(knowledge=retriever is not None),
+        archive=Recorder(order.session_id, archive, relay, clock, meter) if archive else None,
         knowledge=retriever is not None,
         seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,
         hand_over=lambda silent: asyncio.to_thread(_start_next, order.session_id, silent),

@@ -63,8 +63,8 @@ type Outcome = Literal["not_needed", "handed_over", "lost", "ended"]
 class Archive(Protocol):
     """Keeps a session's audio. Its methods return at once; what cannot be kept is dropped."""
 
-    def heard(self, pcm: bytes) -> None:
-        """The next of what the user said: PCM at INPUT_RATE."""
+    def heard(self, seq: int) -> None:
+        """All frames up to this one are in the relay, or given up."""
 
     def said(self, pcm: bytes) -> None:
         """The next of what the assistant said: PCM at OUTPUT_RATE."""
@@ -210,7 +210,7 @@ class SessionWorker:
                     return
                 pcm = self._checked(frame)
                 if archive is not None:
-                    archive.heard(pcm)
+                    archive.heard(frame.seq)
                 await self._engine.send_audio(pcm, frame.seq)
             now = self._clock.now()
             if frames:
