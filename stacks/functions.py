@@ -103,7 +103,6 @@ class Functions:
         storage, configuration = self._storage, self._configuration
         environment = {
             "SESSIONS_TABLE": storage.sessions_table.table_name,
-            "CONNECTIONS_TABLE": storage.connections_table.table_name,
             "AUDIO_FRAMES_TABLE": storage.audio_frames_table.table_name,
             "CONVERSATIONS_TABLE": storage.conversations_table.table_name,
             "CONTENT_KEY_ARN": storage.content_key.key_arn,
@@ -144,7 +143,6 @@ class Functions:
         self._grant_table(
             function, storage.sessions_table, "dynamodb:GetItem", "dynamodb:UpdateItem", "dynamodb:ConditionCheckItem"
         )
-        self._grant_table(function, storage.connections_table, "dynamodb:DeleteItem")
         self._grant_table(function, storage.audio_frames_table, "dynamodb:GetItem", "dynamodb:BatchGetItem")
         self._grant_table(function, storage.conversations_table, *_READ_WRITE)
         storage.content_key.grant(function, "kms:GenerateDataKey", "kms:Decrypt")

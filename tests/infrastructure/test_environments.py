@@ -205,7 +205,7 @@ def _variables(synth: Synth, module: str, **flags: object) -> Mapping[str, objec
         ),
         (
             "voice_worker",
-            "SESSIONS_TABLE CONNECTIONS_TABLE AUDIO_FRAMES_TABLE CONVERSATIONS_TABLE CONTENT_KEY_ARN MODELS "
+            "SESSIONS_TABLE AUDIO_FRAMES_TABLE CONVERSATIONS_TABLE CONTENT_KEY_ARN MODELS "
             "RETENTION_DAYS WEBSOCKET_CALLBACK_URL RETRIEVAL_FUNCTION VOICE_ENGINE VOICE_MODEL LANGUAGES",
         ),
         (
