@@ -6,9 +6,8 @@ Some of their calls never return when a connection breaks, so every wait here ha
 """
 
 import asyncio
-import contextlib
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -104,12 +103,11 @@ class Duplex[Input, Output]:
         await _bounded(self._stream.input_stream.close())
 
     async def close(self) -> None:
-        """Give the stream and its connection up."""
+        """Give the stream and its connection up; who is waiting for a message then sees the stream end."""
         if self._closed:
             return
         self._closed = True
         await self.finish()
-        await _bounded(self._receiver.close())
         await _bounded(self._client.close())
 
 
@@ -120,20 +118,38 @@ async def open_duplex[Client, Input, Output](
 
     Streams do not share a connection: a lost one must not take the stream along that replaces it.
     """
-    owner: Any = client
+    opening = asyncio.create_task(_open(client, start, first))
     try:
-        async with asyncio.timeout(OPEN_SECONDS):
-            stream = await start(client)
-            for message in first:
-                await stream.input_stream.send(message)
-            output, receiver = await stream.await_output()
-    except Exception as error:
+        # Not cancelled when its time is over: the CRT's futures cannot be, it would still set them.
+        await asyncio.wait({opening}, timeout=OPEN_SECONDS)
+        if not opening.done():
+            raise StreamFailed("Unreachable")
+        stream, output, receiver = opening.result()
+    except BaseException as error:
+        opening.add_done_callback(lambda task: task.cancelled() or task.exception())
+        owner: Any = client
         await _bounded(owner.close())
-        raise (StreamFailed("Unreachable") if isinstance(error, TimeoutError) else _failed(error)) from error
-    except asyncio.CancelledError:
-        await _bounded(owner.close())
+        if isinstance(error, Exception):
+            raise _failed(error) from error
         raise
     return Duplex(client, stream, output, receiver)
+
+
+async def _open(client: Any, start: Callable[[Any], Awaitable[Any]], first: Sequence[Any]) -> tuple[Any, Any, Any]:
+    stream = await start(client)
+
+    async def send() -> None:
+        for message in first:
+            await stream.input_stream.send(message)
+
+    # A connection that is refused takes no messages either, and only the answer's side says so.
+    sending, accepted = asyncio.create_task(send()), asyncio.create_task(stream.await_output())
+    try:
+        output, receiver = await accepted
+        await sending
+    finally:
+        sending.cancel()
+    return stream, output, receiver
 
 
 async def bedrock_runtime() -> "AsyncBedrockRuntimeClient":
@@ -176,10 +192,28 @@ async def _settings() -> dict[str, Any]:
 
 
 def _transport() -> Any:
+    from awscrt.aio.http import AIOHttpClientConnectionUnified
+    from awscrt.io import SocketOptions
     from smithy_http.aio.crt import AWSCRTHTTPClient
 
     class Transport(AWSCRTHTTPClient):
-        """The SDKs' CRT transport with a trust store, timeouts, and no word about streams that broke."""
+        """The SDKs' CRT transport with a trust store and timeouts, that can be given up at any moment."""
+
+        async def _build_new_connection(self, url: Any) -> Any:
+            tls = _trust(os.environ.get("AWS_CA_BUNDLE")).new_connection_options()
+            tls.set_server_name(url.host)
+            tls.set_alpn_list(["h2"])
+            sockets = SocketOptions()
+            sockets.connect_timeout_ms = round(CONNECT_SECONDS * 1000)
+            sockets.keep_alive = True
+            sockets.keep_alive_timeout_secs = sockets.keep_alive_interval_secs = 5
+            sockets.keep_alive_max_probes = 2
+            connecting = AIOHttpClientConnectionUnified._generic_new(
+                url.host, url.port or 443, self._client_bootstrap, sockets, tls, None, asyncio_connection=True
+            )
+            # Marked as running it cannot be cancelled: the CRT sets it in any case, also after half a minute.
+            connecting.set_running_or_notify_cancel()
+            return await asyncio.wrap_future(connecting)
 
         async def _await_response(self, stream: Any) -> Any:
             # The task that writes the body fails with the connection; nothing else would ever look at its error.
@@ -187,14 +221,7 @@ def _transport() -> Any:
                 writer.add_done_callback(lambda task: task.cancelled() or task.exception())
             return await super()._await_response(stream)
 
-    transport = Transport(eventloop=_event_loop())
-    transport._tls_ctx = _trust(os.environ.get("AWS_CA_BUNDLE"))
-    options = transport._socket_options
-    options.connect_timeout_ms = round(CONNECT_SECONDS * 1000)
-    options.keep_alive = True
-    options.keep_alive_timeout_secs = options.keep_alive_interval_secs = 5
-    options.keep_alive_max_probes = 2
-    return transport
+    return Transport(eventloop=_event_loop())
 
 
 @cache
@@ -254,7 +281,12 @@ def _failed(error: Exception) -> StreamFailed:
     return StreamFailed("ConnectionLost")
 
 
-async def _bounded(step: Awaitable[Any]) -> None:
+async def _bounded(step: Coroutine[Any, Any, Any]) -> None:
     """Wait for a step of taking leave, for a while; how it goes makes no difference any more."""
-    with contextlib.suppress(Exception):
-        await asyncio.wait_for(step, CLOSE_SECONDS)
+    leaving = asyncio.create_task(step)
+    leaving.add_done_callback(lambda task: task.cancelled() or task.exception())
+    await asyncio.wait({leaving}, timeout=CLOSE_SECONDS)
+    # The SDK answers being cancelled by waiting once more for the connection that takes nothing.
+    for _ in range(3):
+        leaving.cancel()
+        await asyncio.wait({leaving}, timeout=0.01)

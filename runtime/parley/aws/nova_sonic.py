@@ -9,7 +9,6 @@ from typing import Any, Protocol
 from parley.aws import bidirectional
 from parley.aws.bidirectional import CLOSE_SECONDS, StreamFailed, is_passing
 from parley.aws.nova_sonic_events import (
-    CompletionEnd,
     Event,
     Output,
     Reader,
@@ -54,6 +53,7 @@ USAGE_SECONDS = 0.25
 """How long the end of a turn waits for its tokens, which the service tells after its last words."""
 
 _LIMITS = frozenset({"ModelTimeoutException"})
+_BROKEN = EngineClosed("failed", retryable=True)
 
 
 class Wire(Protocol):
@@ -124,6 +124,7 @@ class NovaSonic:
         self._closed: asyncio.Task[None] | None = None
         self._ending: asyncio.TimerHandle | None = None
         self._reading = asyncio.create_task(self._read())
+        self._reading.add_done_callback(self._over)
 
     async def send_audio(self, pcm: bytes) -> None:
         """See SpeechEngine."""
@@ -166,9 +167,13 @@ class NovaSonic:
             # Whoever closes has stopped taking events: there must be room for the last ones.
             self._drop_audio()
             await asyncio.wait({self._reading}, timeout=CLOSE_SECONDS)
-        self._reading.cancel()
-        await asyncio.gather(self._reading, return_exceptions=True)
+        await self._give_up()
+
+    async def _give_up(self) -> None:
         await self._wire.close()
+        # Its connection is closed, so that nothing more comes: cancelling is for the case that nobody takes events.
+        await asyncio.wait({self._reading}, timeout=CLOSE_SECONDS)
+        self._reading.cancel()
 
     async def _send(self, events: Iterable[Event]) -> None:
         if self._closing or self._reading.done():
@@ -176,36 +181,36 @@ class NovaSonic:
         try:
             await self._wire.send(*_encoded(events))
         except StreamFailed as failure:
-            # The reader may wait for ever on a connection that has gone silent.
-            self._reading.cancel()
+            # The reader would wait for ever on a connection that has gone silent.
+            if self._closed is None:
+                self._closed = asyncio.create_task(self._give_up())
             raise EngineUnavailable from failure
 
-    async def _read(self) -> None:
+    async def _read(self) -> EngineClosed:
         reader = Reader()
-        closed = EngineClosed("failed", retryable=True)
         try:
             async for payload in self._wire.received():
-                output = reader.read(payload)
-                if isinstance(output, CompletionEnd) and self._closing:
-                    break
-                if output is not None:
+                if (output := reader.read(payload)) is not None:
                     await self._take(output)
         except StreamFailed as failure:
             if failure.code in _LIMITS:
-                closed = EngineClosed("limit", retryable=True)
-            else:
-                closed = EngineClosed("failed", retryable=is_passing(failure))
+                return EngineClosed("limit", retryable=True)
+            return EngineClosed("failed", retryable=is_passing(failure))
         except ValueError:
             # No event of this protocol: another connection may speak it.
-            pass
-        finally:
-            if self._closing:
-                closed = EngineClosed("ended", retryable=False)
-            if self._waiting.qsize() > EVENTS_WAITING - 2:
-                self._drop_audio()
-            if self._ending is not None:
-                self._waiting.put_nowait(self._turn_ended())
-            self._waiting.put_nowait(closed)
+            return _BROKEN
+        # The service ends its side only when it was asked to.
+        return _BROKEN
+
+    def _over(self, reading: "asyncio.Task[EngineClosed]") -> None:
+        closed = _BROKEN if reading.cancelled() or reading.exception() else reading.result()
+        if self._closing:
+            closed = EngineClosed("ended", retryable=False)
+        if self._waiting.qsize() > EVENTS_WAITING - 2:
+            self._drop_audio()
+        if self._ending is not None:
+            self._waiting.put_nowait(self._turn_ended())
+        self._waiting.put_nowait(closed)
 
     async def _take(self, output: Output) -> None:
         """Pass on what this means."""

@@ -182,12 +182,7 @@ class Tokens:
     output: int
 
 
-@dataclass(frozen=True, slots=True)
-class CompletionEnd:
-    """The service has nothing more to say in this session."""
-
-
-type Output = Said | Sound | SoundEnd | Use | Tokens | CompletionEnd
+type Output = Said | Sound | SoundEnd | Use | Tokens
 
 
 class Reader:
@@ -224,8 +219,6 @@ class Reader:
                 return self._end(body)
             case "usageEvent":
                 return Tokens(int(body["totalInputTokens"]), int(body["totalOutputTokens"]))
-            case "completionEnd":
-                return CompletionEnd()
         return None
 
     def _end(self, body: Mapping[str, Any]) -> Output | None:
