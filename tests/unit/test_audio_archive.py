@@ -24,6 +24,7 @@ from parley.speech.archive import (
 )
 from parley.speech.audio import input_bytes, output_bytes
 
+from tests.unit.voice_call import Call as WholeCall
 from tests.unit.voice_doubles import EPOCH, FRAME, MemoryRelay, VirtualClock, frame_pcm, run_virtual
 
 SESSION = "session-1"
@@ -329,6 +330,30 @@ def test_output_that_no_store_takes_is_dropped_in_the_end() -> None:
         assert len(it.archive.lengths("output")) == WAITING_SEGMENTS
 
     run_virtual(call())
+
+
+def test_a_call_with_a_killed_worker_and_a_handoff_is_archived_whole() -> None:
+    async def play() -> None:
+        archive = Archive()
+        one = WholeCall(archive=archive, worker_seconds=150.0)
+        one.connect()
+        for utterance in range(1, 61):
+            if utterance == 9:
+                one.kill_worker()
+            await one.say(utterance)
+        one.hang_up()
+        await one.clock.sleep(12)
+        await one.close()
+        assert "handed_over" in one.outcomes
+        archived = archive.sound("input")
+        sent = b"".join(one.relay.frames[seq].data for seq in sorted(one.relay.frames))
+        # What came after the client hung up was heard by nobody.
+        assert sent.startswith(archived)
+        assert len(sent) - len(archived) < input_bytes(2)
+        assert len(archive.sound("output")) > output_bytes(60)
+        assert all(len(segment.pcm) <= output_bytes(SEGMENT_SECONDS) for segment in archive.segments.values())
+
+    run_virtual(play())
 
 
 def test_a_worker_that_heard_nothing_archives_nothing() -> None:

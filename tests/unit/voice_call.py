@@ -8,6 +8,7 @@ from typing import Any
 
 from parley.conversation.turns import Turn
 from parley.server_messages import Ack, AudioMessage, InterruptedMessage, Resend, SessionReady
+from parley.speech.archive import AudioArchive, Recorder
 from parley.speech.lease import InboxMessage, Played
 from parley.speech.session import Outcome, Parts, SessionWorker
 
@@ -40,6 +41,7 @@ class Call:
     drops: Callable[[int], bool] = lambda seq: False
     """Is the first try of a frame lost on its way?"""
     reports_played: bool = True
+    archive: AudioArchive | None = None
 
     def __post_init__(self) -> None:
         self.relay = MemoryRelay(self.clock)
@@ -165,6 +167,7 @@ class Call:
             tools=self.tools,
             meter=self.meter,
             system="Be brief.",
+            archive=Recorder("session-1", self.archive, self.relay, self.clock, self.meter) if self.archive else None,
             knowledge=True,
             seconds_left=lambda: self.worker_seconds - (self.clock.now() - began),
             hand_over=self._hand_over,
