@@ -30,6 +30,8 @@ FUNCTIONS = {
     "WebSocket": "websocket",
     "Turn": "turn",
     "VoiceWorker": "voice_worker",
+    "Recordings": "recordings",
+    "RecordingJobs": "recording_jobs",
 }
 
 
@@ -137,6 +139,10 @@ def test_assistant_has_the_documented_routes(synth: Synth) -> None:
         "GET /knowledge/documents/{id}",
         "PUT /knowledge/documents/{id}",
         "DELETE /knowledge/documents/{id}",
+        "GET /recordings",
+        "POST /recordings",
+        "GET /recordings/{id}",
+        "DELETE /recordings/{id}",
         "$connect",
         "$disconnect",
         "$default",
