@@ -255,6 +255,12 @@ async def talk(endpoint: Endpoint, model: str = MODEL) -> AsyncIterator[Talk]:
                 await stream.close()
 
 
+async def end_of(session: Talk) -> None:
+    """Read on to the end of the stream."""
+    with contextlib.suppress(AssertionError):
+        await session.until("nothing")
+
+
 _SERVED = pytest.StashKey[Endpoint]()
 
 

@@ -184,11 +184,13 @@ def test_unknown_voices_are_named() -> None:
 
 
 async def recover() -> tuple[str, str]:
+    before = {child.pid for child in psutil.Process().children()}
     recogniser = Recogniser()
     try:
         await recogniser.learn([], ["Where is Zanzibar?"], [])
         first = await recogniser.hear(speech("Where is Zanzibar?"))
-        (child,) = [c for c in psutil.Process().children() if "spawn_main" in " ".join(c.cmdline())]
+        started = [child for child in psutil.Process().children() if child.pid not in before]
+        (child,) = [child for child in started if "spawn_main" in " ".join(child.cmdline())]
         os.kill(child.pid, signal.SIGKILL)
         child.wait(10)
         return first.text, (await recogniser.hear(speech("Where is Zanzibar?"))).text

@@ -33,9 +33,11 @@ class Speech:
 
     def routes(self) -> list[Route]:
         """To be served over TLS and HTTP/2; Polly's REST operations and `/_speech` by plain HTTP as well."""
-        sonic = Duplex(nova_sonic(self._behind), Dialect(lower_camel=True))
-        transcribe = Duplex(start_stream_transcription(self._behind), Dialect(message="Message"))
-        polly = Duplex(start_speech_synthesis_stream(self._behind.faults), Dialect())
+        sonic = Duplex(nova_sonic(self._behind), Dialect("InternalServerException", lower_camel=True))
+        transcribe = Duplex(
+            start_stream_transcription(self._behind), Dialect("InternalFailureException", message="Message")
+        )
+        polly = Duplex(start_speech_synthesis_stream(self._behind.faults), Dialect("ServiceFailureException"))
         return [
             Route("/model/{model:path}/invoke-with-bidirectional-stream", sonic, methods=["POST"]),
             Route("/stream-transcription", transcribe, methods=["POST"]),

@@ -1,6 +1,7 @@
 """Calls that are answered while their request goes on arriving: HTTP/2 streams of signed event-stream messages."""
 
 import asyncio
+import logging
 import os
 import socket
 import uuid
@@ -13,6 +14,8 @@ from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 from sandbox.models.event_stream import MEDIA_TYPE, Message, SignedMessages, encode_exception
+
+_log = logging.getLogger(__name__)
 
 
 class ServiceError(Exception):
@@ -36,8 +39,13 @@ class Broken(Exception):
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a service writes its exceptions: the case of their names in a stream, and the field of their message."""
+    """How a service writes its exceptions.
 
+    `internal` is the one for trouble of its own; in a stream their names may be in `lower_camel` case; `message` names
+    the field of their message.
+    """
+
+    internal: str
     lower_camel: bool = False
     message: str = "message"
 
@@ -119,6 +127,10 @@ class Duplex:
             return
         except Broken:
             _cut(scope["client"][1])
+        except Exception as error:
+            # A client waits for its stream's end; without one it would wait for ever.
+            _log.exception("A call failed")
+            await exchange.fail(ServiceError(self._dialect.internal, str(error), 500))
 
 
 def _cut(client_port: int) -> None:

@@ -14,7 +14,7 @@ from sandbox.models.faults import Faults
 from sandbox.models.speech import ssml
 from sandbox.models.speech.audio import encode
 from sandbox.models.speech.duplex import Broken, Exchange, ServiceError
-from sandbox.models.speech.espeak import Speech
+from sandbox.models.speech.espeak import EspeakError, Speech
 from sandbox.models.speech.speaking import sentences, speak
 from sandbox.models.speech.voices import ENGINES, POLLY, Voice, language_codes, language_name
 
@@ -111,6 +111,8 @@ def synthesize_speech(faults: Faults) -> Callable[[Request], Awaitable[Response]
             speech = await speak(ssml.for_espeak(text) if is_ssml else text, _voice(order), order.rate, ssml=is_ssml)
         except ServiceError as error:
             return refusal(error)
+        except EspeakError as error:
+            return refusal(ServiceError("ServiceFailureException", str(error), 500))
         except (ValueError, AttributeError):
             return refusal(ServiceError("ValidationException", "The request is no JSON object."))
         content = await asyncio.to_thread(_render, speech, order, text)
