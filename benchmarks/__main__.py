@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from benchmarks import cold_start, concurrency, synth, turn
+from benchmarks import cold_start, concurrency, synth, turn, voice
 from benchmarks.report import show
 
 ENVIRONMENTS = ["dev", "staging", "prod"]
@@ -34,6 +34,15 @@ def main() -> None:
     library = subject("knowledge", "retrieval quality, chunking, the FAISS store, overhead", rounds=3)
     library.add_argument("--data", type=Path, default=XQUAD, help="data sets in SQuAD's format (default: %(default)s)")
     library.add_argument("--part", action="append", dest="parts", choices=["quality", "chunking", "faiss", "query"])
+    speech = subject("voice", "latency, calls at once, cost, sizes; word errors with --recordings", rounds=None)
+    speech.add_argument("--part", action="append", dest="parts", choices=voice.PARTS, help="one of them (default: all)")
+    speech.add_argument("--steps", type=int, nargs="+", default=voice.STEPS, help="calls at once, rising")
+    speech.add_argument("--seconds", type=float, default=60, help="how long each call lasts (default 60)")
+    speech.add_argument(
+        "--recordings", type=Path, metavar="DIR", help="word errors of recordings, NAME.wav and NAME.txt"
+    )
+    speech.add_argument("--env", dest="environment", help="with --recordings: also calls and uploads there")
+    speech.add_argument("--language", help="with --recordings: what is spoken, for example en-US")
     arguments = parser.parse_args()
 
     match arguments.subject:
@@ -56,6 +65,16 @@ def main() -> None:
             title, baseline = "Knowledge", "see each note; without one, LangChain's RecursiveCharacterTextSplitter"
             parts = arguments.parts or knowledge.PARTS
             measured = knowledge.measure(data=arguments.data, parts=parts, rounds=arguments.rounds)
+        case "voice":
+            title, baseline = "Voice", "the limit that it is to keep; of word errors, the open recogniser"
+            measured = voice.measure(
+                parts=arguments.parts or voice.PARTS,
+                steps=arguments.steps,
+                seconds=arguments.seconds,
+                recordings=arguments.recordings,
+                environment=arguments.environment,
+                language=arguments.language,
+            )
     show(title, baseline, measured, as_json=arguments.json)
 
 

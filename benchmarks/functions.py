@@ -97,6 +97,11 @@ def knowledge_package(scratch: Path) -> Package:
     return _package(scratch, "Parley-local-Knowledge", "parley.functions.retrieval.handler")
 
 
+def voice_package(scratch: Path) -> Package:
+    """The package of the session worker, built in the same way."""
+    return _package(scratch, "Parley-local-Assistant", "parley.functions.voice_worker.handler")
+
+
 def _package(scratch: Path, stack: str, handler: str) -> Package:
     assembly = scratch / "cdk.out"
     cdk_synth(assembly, "-c", "env=local")

@@ -74,6 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     gateway.set_defaults(run=_serve_gateway)
     models = commands.add_parser("serve-models", help="run the AI endpoints alone")
     models.add_argument("--port", type=_port, required=True)
+    models.add_argument("--tls-port", type=_port, required=True, help="for the operations that stream both ways")
+    models.add_argument("--certificates", type=Path, required=True, help="the folder of the TLS certificate")
+    models.add_argument("--aws", required=True, help="MiniStack's address, where transcription jobs read recordings")
     models.set_defaults(run=_serve_models)
     return parser
 
@@ -157,15 +160,19 @@ def _serve_gateway(options: argparse.Namespace) -> None:
 
 
 def _serve_models(options: argparse.Namespace) -> None:
+    import boto3
+
+    from sandbox.certificates import certificate
+    from sandbox.demo_user import session
     from sandbox.models.app import create_models
     from sandbox.models.sentence import ModelUnusable
-    from sandbox.server import bind, serve
+    from sandbox.server import bind, serve_twice
 
     try:
-        models = create_models()
+        models = create_models(buckets=boto3.client("s3", **session(options.aws)))
     except ModelUnusable as error:
         raise SystemExit(f"PARLEY_EMBEDDING_MODEL: {error}") from error
-    serve(models, bind(options.port))
+    serve_twice(models, bind(options.port), bind(options.tls_port), certificate(options.certificates))
 
 
 if __name__ == "__main__":

@@ -20,12 +20,16 @@ HOST = "127.0.0.1"
 
 @dataclass(frozen=True)
 class Server:
-    """One server process; `started` (the kernel's start time) tells it from a later process with the same id."""
+    """One server process; `started` (the kernel's start time) tells it from a later process with the same id.
+
+    One that speaks TLS as well does so at `tls_port`.
+    """
 
     name: str
     pid: int
     started: float
     port: int
+    tls_port: int = 0
 
     @property
     def url(self) -> str:
@@ -71,7 +75,14 @@ def choose_port(wanted: int, *, variable: str, what: str, avoid: Iterable[int] =
 
 
 def start_server(
-    state: State, name: str, command: list[str], *, port: int, environment: Mapping[str, str], folder: Path
+    state: State,
+    name: str,
+    command: list[str],
+    *,
+    port: int,
+    environment: Mapping[str, str],
+    folder: Path,
+    tls_port: int = 0,
 ) -> Server:
     """Start a server in the background, its output going to its log."""
     log = state.log(name)
@@ -86,7 +97,7 @@ def start_server(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    server = Server(name, process.pid, psutil.Process(process.pid).create_time(), port)
+    server = Server(name, process.pid, psutil.Process(process.pid).create_time(), port, tls_port)
     record_server(state, server)
     return server
 

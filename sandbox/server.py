@@ -1,13 +1,21 @@
 """Runs an ASGI application on loopback."""
 
+import asyncio
 import logging
 import socket
+import ssl
+from asyncio import constants
 from typing import Any
 
+import hypercorn.protocol
 import uvicorn
+from hypercorn import Config
+from hypercorn.asyncio import serve as serve_hypercorn
+from hypercorn.protocol.h2 import H2Protocol
 from starlette.applications import Starlette
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from sandbox.certificates import Certificate
 from sandbox.gateway.connections import FRAME_LIMIT, MESSAGE_LIMIT
 
 HOST = "127.0.0.1"
@@ -56,6 +64,35 @@ class ApiGatewayProtocol(WebSocketsSansIOProtocol):
             self.transport.close()
 
 
+class _Streams(dict[int, Any]):
+    """A connection's streams; what still comes in for one that has been answered goes nowhere."""
+
+    def __missing__(self, number: int) -> "_Gone":
+        return _Gone()
+
+
+class _Gone:
+    async def handle(self, event: Any) -> None:
+        """Ignore it."""
+
+
+class PatientH2Protocol(H2Protocol):
+    """Goes on after an answer that came before the end of its request.
+
+    hypercorn 0.18 ends the whole connection then, with every other stream on it; a service answers a malformed stream
+    while the client is still sending.
+    """
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.streams = _Streams()
+
+
+# Neither is a setting of hypercorn's. A client that keeps its connection without reading would delay the end by 30 s.
+hypercorn.protocol.H2Protocol = PatientH2Protocol  # type: ignore[attr-defined]  # imported there, not exported
+constants.SSL_SHUTDOWN_TIMEOUT = 1.0
+
+
 def bind(port: int) -> socket.socket:
     """A listening socket on loopback; port 0 takes a free one. Raises `OSError` when the port is taken."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -88,6 +125,47 @@ def server_config(app: Starlette) -> uvicorn.Config:
 
 def serve(app: Starlette, listener: socket.socket) -> None:
     """Serve until SIGINT or SIGTERM."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    _log()
     uvicorn.Server(server_config(app)).run(sockets=[listener])
+
+
+def serve_twice(app: Starlette, listener: socket.socket, encrypted: socket.socket, certificate: Certificate) -> None:
+    """Serve by HTTP, and over TLS by HTTP/2 too, whose streams go both ways at once; until SIGINT or SIGTERM."""
+    _log()
+
+    async def both() -> None:
+        stop = asyncio.Event()
+        over_tls = asyncio.create_task(serve_encrypted(app, encrypted, certificate, stop))
+        await uvicorn.Server(server_config(app)).serve(sockets=[listener])
+        stop.set()
+        await over_tls
+
+    asyncio.run(both())
+
+
+async def serve_encrypted(
+    app: Starlette, listener: socket.socket, certificate: Certificate, stop: asyncio.Event
+) -> None:
+    """Serve over TLS, by HTTP/2 with clients that ask for it, until `stop` is set."""
+    config = Config()
+    config.bind = [f"fd://{listener.fileno()}"]
+    config.certfile = config.keyfile = str(certificate.server)
+    config.alpn_protocols = ["h2", "http/1.1"]
+    config.errorlog = logging.getLogger("sandbox.tls")
+    # A call's stream may be silent for as long as its service allows.
+    config.keep_alive_timeout = 600
+    config.graceful_timeout = 1
+    # Starlette types an ASGI application more loosely than hypercorn.
+    application: Any = app
+    try:
+        await serve_hypercorn(application, config, shutdown_trigger=stop.wait)
+    except ssl.SSLError:
+        # It closes connections on which clients still send, and then complains that they did.
+        if not stop.is_set():
+            raise
+
+
+def _log() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for name in ("httpx", "sandbox.tls", "hypercorn"):
+        logging.getLogger(name).setLevel(logging.WARNING)

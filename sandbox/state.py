@@ -36,6 +36,11 @@ class State:
         return self.folder / "processes.json"
 
     @property
+    def certificates(self) -> Path:
+        """The folder of the AI endpoints' certificate and of the authority that vouches for it."""
+        return self.folder / "certificates"
+
+    @property
     def assembly(self) -> Path:
         """The synthesized cloud assembly. It outlives the sandbox: CDK reuses the packages that it finds there."""
         return PROJECT / "cdk.out" / "sandbox"

@@ -19,6 +19,7 @@ import httpx
 from rich.console import Console
 
 from operations.memory import FILE
+from sandbox.certificates import certificate
 from sandbox.client import Client
 from sandbox.demo_user import CURATORS, USERNAME, ensure_user, new_password, session
 from sandbox.deploy import REGION, Commands, bootstrap, clean_environment, deploy, is_bootstrapped, stack_outputs, synth
@@ -32,6 +33,8 @@ WEB = PROJECT / "web"
 PAGE = WEB / "dist"
 
 MINISTACK, MODELS, GATEWAY = "ministack", "models", "gateway"
+# Not a server: the other port of the AI endpoints, where they speak TLS.
+SPEECH = "speech"
 
 
 @dataclass(frozen=True)
@@ -107,8 +110,9 @@ def _bring_up(state: State, ports: Ports, progress: Progress) -> dict[str, Any]:
             client = Client(outputs)
             progress.update("documents", "looking for changes in docs/")
             warm = pool.submit(_warm, client)
+            taught = pool.submit(_teach, outputs["models_url"])
             changed = load_docs(lambda text: progress.update("documents", text))
-            _finish([warm])
+            _finish([warm, taught])
             client.close()
             progress.done("documents", f"{changed} indexed" if changed else "unchanged")
             _finish([page])
@@ -123,6 +127,13 @@ def _warm(client: Client) -> None:
         client.call("POST", "/rag/query", json={"query": "warm up"})
     with contextlib.suppress(SandboxError):
         client.call("GET", "/health")
+
+
+def _teach(models_url: str) -> None:
+    """Tell the recogniser what it will hear of: the words of the documents."""
+    texts = [path.read_text() for path in sorted((PROJECT / "docs").rglob("*.md"))]
+    with contextlib.suppress(httpx.HTTPError):
+        httpx.post(f"{models_url}/_speech", json={"listen": {"texts": texts}}, timeout=60, trust_env=False)
 
 
 def _finish(work: list[Future[None]]) -> None:
@@ -171,8 +182,11 @@ def _start_servers(state: State, ports: Ports, progress: Progress) -> dict[str, 
             known = read_servers(state)
             port = known[name].port if servers and name in known else port
             chosen[name] = choose_port(port, variable=variable, what=what, avoid=chosen.values())
+    chosen[SPEECH] = _speech_port(state, servers, ports, chosen)
     progress.update("servers", "starting")
     url = {name: f"http://127.0.0.1:{port}" for name, port in chosen.items()}
+    speech_url = f"https://127.0.0.1:{chosen[SPEECH]}"
+    certificates = state.certificates
     python = clean_environment() | {"PYTHONUNBUFFERED": "1"}
     scratch = state.folder / "tmp"
     scratch.mkdir(exist_ok=True)
@@ -193,13 +207,25 @@ def _start_servers(state: State, ports: Ports, progress: Progress) -> dict[str, 
                 "DOCKER_HOST": "unix:///nonexistent",
                 # Functions are processes with MiniStack's environment: the SDK's own variables lead them to us.
                 "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": url[MODELS],
+                "AWS_ENDPOINT_URL_POLLY": url[MODELS],
+                "AWS_ENDPOINT_URL_TRANSCRIBE": url[MODELS],
+                "AWS_ENDPOINT_URL_BIDIRECTIONAL": speech_url,
+                "AWS_CA_BUNDLE": str(certificate(certificates).authority),
                 "AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI": url[GATEWAY] + "/@aws/ws",
                 "AWS_ENDPOINT_URL_LAMBDA": url[GATEWAY] + "/@aws/lambda",
                 "AWS_EC2_METADATA_DISABLED": "true",
             },
             scratch,
         ),
-        MODELS: ([sys.executable, "-m", "sandbox", "serve-models", "--port", str(chosen[MODELS])], python, PROJECT),
+        MODELS: (
+            [
+                *(sys.executable, "-m", "sandbox", "serve-models", "--port", str(chosen[MODELS])),
+                *("--tls-port", str(chosen[SPEECH]), "--certificates", str(certificates)),
+                *("--aws", url[MINISTACK]),
+            ],
+            python,
+            PROJECT,
+        ),
         GATEWAY: (
             [
                 *(sys.executable, "-m", "sandbox", "serve-gateway", "--port", str(chosen[GATEWAY])),
@@ -214,7 +240,13 @@ def _start_servers(state: State, ports: Ports, progress: Progress) -> dict[str, 
     for name, (command, environment, folder) in commands.items():
         if name not in servers:
             servers[name] = start_server(
-                state, name, command, port=chosen[name], environment=environment, folder=folder
+                state,
+                name,
+                command,
+                port=chosen[name],
+                tls_port=chosen[SPEECH] if name == MODELS else 0,
+                environment=environment,
+                folder=folder,
             )
             started.append(name)
     health = {MINISTACK: "/_ministack/health", MODELS: "/_model", GATEWAY: "/@sandbox/health"}
@@ -222,6 +254,17 @@ def _start_servers(state: State, ports: Ports, progress: Progress) -> dict[str, 
         wait_until(partial(_answers, url[name] + health[name]), server, state)
     progress.done("servers", f"started {', '.join(started)}" if started else "running already")
     return servers
+
+
+def _speech_port(state: State, servers: dict[str, Server], ports: Ports, chosen: dict[str, int]) -> int:
+    """Where the AI endpoints speak TLS: the port after their first one, or a free one when that is free to choose."""
+    if MODELS in servers:
+        return servers[MODELS].tls_port
+    known = read_servers(state).get(MODELS)
+    if servers and known:
+        return known.tls_port
+    wanted = ports.models + 1 if ports.models else 0
+    return choose_port(wanted, variable="PARLEY_MODELS_PORT", what="the AI endpoints' TLS", avoid=chosen.values())
 
 
 def _answers(url: str) -> bool:
@@ -245,6 +288,8 @@ def _write_outputs(state: State, servers: dict[str, Server]) -> dict[str, Any]:
         "region": REGION,
         "aws_endpoint": endpoint,
         "models_url": servers[MODELS].url,
+        "speech_url": f"https://127.0.0.1:{servers[MODELS].tls_port}",
+        "speech_ca_file": str(certificate(state.certificates).authority),
         "user_pool_id": deployed.get("UserPoolId"),
         "client_id": deployed.get("UserPoolClientId"),
         "pids": {name: server.pid for name, server in servers.items()},

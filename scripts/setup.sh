@@ -52,14 +52,26 @@ _parley_heartbeat() {
   done
 }
 
+_parley_espeak() {
+  # The AI endpoints speak with espeak-ng, a program that no package index has. Nothing but speech needs it.
+  command -v espeak-ng >/dev/null && return
+  if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
+    echo "Installing espeak-ng, the sandbox's voice ..." >&2
+    apt-get install -qq -y --no-install-recommends espeak-ng >/dev/null 2>&1 && return
+    apt-get update -qq >/dev/null 2>&1 && apt-get install -qq -y --no-install-recommends espeak-ng >/dev/null 2>&1 && return
+  fi
+  echo "Without espeak-ng the sandbox does not speak: install the package 'espeak-ng' (apt-get, brew) to talk to it." >&2
+}
+
 _parley_setup() {
   local node python_stamp node_stamp npm_job= heart= log status=0
   node=$(_parley_node) || return 1
   case ":$PATH:" in *":$node:"*) ;; *) export PATH="$node:$PATH" ;; esac
 
-  python_stamp=$(_parley_hash requirements.txt constructs/pyproject.toml runtime/pyproject.toml) || return 1
+  python_stamp=$(_parley_hash requirements.txt client/pyproject.toml constructs/pyproject.toml runtime/pyproject.toml) || return 1
   node_stamp=$(_parley_hash package.json package-lock.json $([ -f web/package.json ] && echo web/package.json)) || return 1
   log=$(mktemp) || return 1
+  _parley_espeak
 
   if [ "$(cat node_modules/.parley-setup 2>/dev/null)" = "$node_stamp" ] &&
     [ "$(cat .venv/.parley-setup 2>/dev/null)" = "$python_stamp" ]; then

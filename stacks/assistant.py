@@ -20,8 +20,10 @@ _GET, _POST, _PUT, _DELETE = (
     apigwv2.HttpMethod.DELETE,
 )
 _WEBSOCKET_ROUTES = ("$connect", "$disconnect", "session.start", "text", "session.end", "ping", "$default")
-# An audio client sends about eleven messages a second, so the WebSocket API admits that many for each HTTP request.
+# A client that listens reports twice a second what it has played, and sends a ping every five.
 _MESSAGES_PER_REQUEST = 10
+# A client that speaks sends 11.1 frames a second, and more while it catches up after a lost connection.
+_FRAMES_PER_CALL = 12
 
 
 class AssistantStack(EnvironmentStack):
@@ -62,12 +64,16 @@ class AssistantStack(EnvironmentStack):
                     rate=sizes.throttle_rate * _MESSAGES_PER_REQUEST,
                     burst=sizes.throttle_burst * _MESSAGES_PER_REQUEST,
                 ),
+                audio_throttle=Throttle(
+                    rate=sizes.voice_calls * _FRAMES_PER_CALL, burst=sizes.voice_calls * _FRAMES_PER_CALL
+                ),
                 log_retention=log_retention(configuration),
                 log_encryption_key=data.storage.encryption_key,
             ),
         )
+        self.recordings = self.functions.recording_jobs() if configuration.enable_voice else None
         self._add_http_routes(knowledge)
-        self._add_websocket_routes()
+        self._add_websocket_routes(with_voice=configuration.enable_voice)
         self._export()
 
     def _identity(self, configuration: Configuration) -> CognitoIdentity | ApiKeyIdentity:
@@ -89,18 +95,24 @@ class AssistantStack(EnvironmentStack):
         api.add_http_route("/conversations/{id}", [_GET, _DELETE], conversations)
         api.add_http_route("/conversations/{id}/export", [_GET], conversations)
         api.add_http_route("/tickets", [_POST], functions.tickets(websocket_url=api.websocket_url))
+        if self.recordings is not None:
+            recordings = functions.recordings()
+            api.add_http_route("/recordings", [_GET, _POST], recordings)
+            api.add_http_route("/recordings/{id}", [_GET, _DELETE], recordings)
         if knowledge is not None:
             documents = functions.documents()
             api.add_http_route("/rag/query", [_POST], knowledge.knowledge_base.retrieval_function)
             api.add_http_route("/knowledge/documents", [_GET, _POST], documents)
             api.add_http_route("/knowledge/documents/{id}", [_GET, _PUT, _DELETE], documents)
 
-    def _add_websocket_routes(self) -> None:
-        turn = self.functions.turn(callback_url=self.api.callback_url)
-        websocket = self.functions.websocket(turn=turn, callback_url=self.api.callback_url)
-        for function in (turn, websocket):
+    def _add_websocket_routes(self, *, with_voice: bool) -> None:
+        callback_url = self.api.callback_url
+        turn = self.functions.turn(callback_url=callback_url)
+        worker = self.functions.voice_worker(callback_url=callback_url) if with_voice else None
+        websocket = self.functions.websocket(turn=turn, voice_worker=worker, callback_url=callback_url)
+        for function in (turn, websocket, *([worker.function] if worker else [])):
             self.api.grant_post_to_connections(function)
-        for route in _WEBSOCKET_ROUTES:
+        for route in (*_WEBSOCKET_ROUTES, *(["played"] if with_voice else [])):
             self.api.add_websocket_route(route, websocket)
 
     def _export(self) -> None:
@@ -111,6 +123,8 @@ class AssistantStack(EnvironmentStack):
             "WebSocketApiId": self.api.websocket_api.api_id,
             "Region": self.region,
         }
+        if "VoiceWorker" in self.functions.made:
+            values["VoiceWorkerFunctionName"] = self.functions.made["VoiceWorker"].function_name
         if isinstance(self.identity, CognitoIdentity):
             values["UserPoolId"] = self.identity.user_pool.user_pool_id
             values["UserPoolClientId"] = self.identity.client.user_pool_client_id

@@ -40,11 +40,12 @@ LOCAL = "local"
 VECTOR_STORES = ("faiss", "s3vectors", "opensearch")
 
 # Nova 2 Sonic: docs.aws.amazon.com/nova/latest/nova2-userguide/sonic-language-support.html. The cascade speaks what
-# Amazon Transcribe hears (streaming) and Amazon Polly speaks. Both read in November 2026.
+# Amazon Transcribe hears (streaming) and Amazon Polly speaks. The runtime has the same lists, with voices, in
+# parley.speech.voices, and a test holds the two together.
 _NOVA_SONIC_LANGUAGES = "de-DE en-AU en-GB en-IN en-US es-US fr-FR hi-IN it-IT pt-BR"
 _CASCADE_LANGUAGES = (
-    "ca-ES cs-CZ da-DK de-DE en-AU en-GB en-IE en-IN en-NZ en-US en-ZA es-ES es-US fi-FI fr-CA fr-FR hi-IN it-IT ja-JP "
-    "ko-KR nl-NL pl-PL pt-BR pt-PT sv-SE"
+    "ar-AE ca-ES cs-CZ da-DK de-CH de-DE en-AU en-GB en-IE en-IN en-NZ en-US en-ZA es-ES es-US fi-FI fr-CA fr-FR hi-IN "
+    "it-IT ja-JP ko-KR nl-NL no-NO pl-PL pt-BR pt-PT sv-SE zh-CN"
 )
 ENGINE_LANGUAGES = {
     "nova-sonic": tuple(_NOVA_SONIC_LANGUAGES.split()),

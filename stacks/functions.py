@@ -12,10 +12,18 @@ from parley_constructs.knowledge_base.knowledge_base import DOCUMENTS_PREFIX
 from parley_constructs.models import BedrockModels
 from parley_constructs.object_access import grant_objects
 from parley_constructs.python_function import PythonFunction
+from parley_constructs.recordings import (
+    SOURCES_PREFIX,
+    TRANSCRIPTS_PREFIX,
+    Recordings,
+    RecordingsProps,
+    grant_audio_archive,
+)
 from parley_constructs.storage import Storage
+from parley_constructs.voice_api import SessionWorker, SessionWorkerProps
 
 from stacks.config import Configuration
-from stacks.settings import architecture, core_package, log_retention
+from stacks.settings import architecture, core_package, log_retention, voice_package
 
 _READ = ("dynamodb:GetItem", "dynamodb:Query")
 # A transaction needs the permission of each operation in it.
@@ -90,8 +98,72 @@ class Functions:
         self._grant_table(function, connections, "dynamodb:DeleteItem")
         return function
 
-    def websocket(self, *, turn: PythonFunction, callback_url: str) -> PythonFunction:
-        """Keeps connections, and hands each message to `turn`."""
+    def voice_worker(self, *, callback_url: str) -> SessionWorker:
+        """Owns live voice sessions, one in each invocation; started by `websocket` and by itself."""
+        storage, configuration = self._storage, self._configuration
+        environment = {
+            "SESSIONS_TABLE": storage.sessions_table.table_name,
+            "AUDIO_FRAMES_TABLE": storage.audio_frames_table.table_name,
+            "CONVERSATIONS_TABLE": storage.conversations_table.table_name,
+            "CONTENT_KEY_ARN": storage.content_key.key_arn,
+            "MODELS": json.dumps(configuration.models.conversation_roles),
+            "RETENTION_DAYS": str(configuration.retention_days),
+            "WEBSOCKET_CALLBACK_URL": callback_url,
+            "VOICE_MODEL": configuration.models.voice,
+            **self._speech(),
+            **self._retrieval_name(),
+        }
+        if configuration.enable_audio_archive:
+            environment["AUDIO_BUCKET"] = storage.audio_bucket.bucket_name
+        worker = SessionWorker(
+            self._stack,
+            "VoiceWorker",
+            props=SessionWorkerProps(
+                code=voice_package(configuration),
+                handler=_handler("VoiceWorker"),
+                service=_MODULES["VoiceWorker"],
+                environment=environment,
+                engine="cascade" if configuration.voice_engine == "cascade" else "nova-sonic",
+                speech_models=[configuration.models.voice],
+                language_models=configuration.models.conversation_ids,
+                memory_size=configuration.sizes.voice_memory_mb,
+                architecture=architecture(configuration),
+                log_retention=log_retention(configuration),
+                log_removal_policy=RemovalPolicy.DESTROY,
+                log_encryption_key=storage.encryption_key,
+            ),
+        )
+        self.made["VoiceWorker"] = worker.function
+        self._grant_voice(worker.function)
+        return worker
+
+    def _grant_voice(self, function: PythonFunction) -> None:
+        storage = self._storage
+        # The lease; and the condition on it in the transaction that stores a turn.
+        self._grant_table(
+            function, storage.sessions_table, "dynamodb:GetItem", "dynamodb:UpdateItem", "dynamodb:ConditionCheckItem"
+        )
+        self._grant_table(function, storage.audio_frames_table, "dynamodb:GetItem", "dynamodb:BatchGetItem")
+        self._grant_table(function, storage.conversations_table, *_READ_WRITE)
+        storage.content_key.grant(function, "kms:GenerateDataKey", "kms:Decrypt")
+        if self._knowledge_base is not None:
+            self._knowledge_base.grant_query(function)
+        if self._configuration.enable_audio_archive:
+            grant_audio_archive(storage.audio_bucket, function)
+
+    def _worker_of(self, voice_worker: SessionWorker) -> dict[str, str]:
+        return {"VOICE_WORKER_FUNCTION": voice_worker.function.function_name, **self._speech()}
+
+    def _speech(self) -> dict[str, str]:
+        return {
+            "VOICE_ENGINE": self._configuration.voice_engine,
+            "LANGUAGES": json.dumps(self._configuration.languages),
+        }
+
+    def websocket(
+        self, *, turn: PythonFunction, voice_worker: SessionWorker | None, callback_url: str
+    ) -> PythonFunction:
+        """Keeps connections, hands each message to `turn`, and starts a `voice_worker` for each voice session."""
         sessions, connections = self._storage.sessions_table, self._storage.connections_table
         function = self._make(
             "WebSocket",
@@ -102,9 +174,13 @@ class Functions:
                 "WEBSOCKET_CALLBACK_URL": callback_url,
                 "RETENTION_DAYS": str(self._configuration.retention_days),
                 **self._retrieval_name(),
+                **(self._worker_of(voice_worker) if voice_worker else {}),
             },
         )
         self._grant_table(function, connections, "dynamodb:PutItem", "dynamodb:DeleteItem")
+        if voice_worker is not None:
+            self._grant_table(function, sessions, "dynamodb:GetItem", "dynamodb:UpdateItem")
+            voice_worker.grant_start(function)
         # A session that starts warms retrieval up.
         if self._knowledge_base is not None:
             self._knowledge_base.grant_query(function)
@@ -151,6 +227,45 @@ class Functions:
         grant_objects(bucket, function, prefix=DOCUMENTS_PREFIX, read=True, write=True, delete=True)
         return function
 
+    def recordings(self) -> PythonFunction:
+        """Lists, takes up and deletes uploaded recordings, and shows their transcripts."""
+        table, bucket = self._storage.conversations_table, self._storage.audio_bucket
+        function = self._make("Recordings", {**self._recording_table(), "AUDIO_BUCKET": bucket.bucket_name})
+        self._grant_table(function, table, *_READ, "dynamodb:PutItem", "dynamodb:DeleteItem")
+        grant_objects(bucket, function, prefix=SOURCES_PREFIX, read=True, write=True, delete=True)
+        grant_objects(bucket, function, prefix=TRANSCRIPTS_PREFIX, read=True, delete=True)
+        return function
+
+    def recording_jobs(self) -> Recordings:
+        """Has uploaded recordings transcribed."""
+        storage, configuration = self._storage, self._configuration
+        recordings = Recordings(
+            self._stack,
+            "RecordingJobs",
+            props=RecordingsProps(
+                bucket=storage.audio_bucket,
+                encryption_key=storage.encryption_key,
+                code=self._code,
+                handler=_handler("RecordingJobs"),
+                # No name of an environment holds an underscore, so that none begins with another.
+                job_prefix=f"Parley-{configuration.environment}_",
+                architecture=architecture(configuration),
+                environment=self._recording_table(),
+                log_encryption_key=storage.encryption_key,
+                log_retention=log_retention(configuration),
+            ),
+        )
+        self.made["RecordingJobs"] = recordings.function
+        table = storage.conversations_table
+        self._grant_table(recordings.function, table, "dynamodb:GetItem", "dynamodb:UpdateItem")
+        return recordings
+
+    def _recording_table(self) -> dict[str, str]:
+        return {
+            "CONVERSATIONS_TABLE": self._storage.conversations_table.table_name,
+            "RETENTION_DAYS": str(self._configuration.retention_days),
+        }
+
     def ticket_authorizer(self) -> PythonFunction:
         """Admits a connection by a ticket, once."""
         credentials = self._storage.credentials_table
@@ -181,7 +296,7 @@ class Functions:
             self._stack,
             name,
             code=self._code,
-            handler=f"parley.functions.{module}.handler",
+            handler=_handler(name),
             service=module,
             environment=environment,
             timeout=timeout,
@@ -244,14 +359,21 @@ class Functions:
         )
 
 
+def _handler(name: str) -> str:
+    return f"parley.functions.{_MODULES[name]}.handler"
+
+
 _MODULES = {
     "Health": "health",
     "Chat": "chat",
     "Turn": "turn",
+    "VoiceWorker": "voice_worker",
     "WebSocket": "websocket",
     "Conversations": "conversations",
     "Tickets": "tickets",
     "Documents": "documents",
+    "Recordings": "recordings",
+    "RecordingJobs": "recording_jobs",
     "TicketAuthorizer": "ticket_authorizer",
     "ApiKeyAuthorizer": "api_key_authorizer",
 }

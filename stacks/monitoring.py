@@ -35,6 +35,10 @@ class MonitoringStack(EnvironmentStack):
         queues = {}
         if configuration.enable_voice:
             tables["AudioFrames"] = storage.audio_frames_table
+        if assistant.recordings is not None:
+            queues["Recordings"] = MonitoredQueue(
+                queue=assistant.recordings.queue, dead_letter_queue=assistant.recordings.dead_letter_queue
+            )
         if knowledge is not None:
             knowledge_base = knowledge.knowledge_base
             functions["Retrieval"] = knowledge_base.retrieval_function

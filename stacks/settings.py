@@ -42,7 +42,7 @@ _RETENTION = {
 # What the runtime calls: parley/aws, and the libraries that it hands its clients to. The sandbox's tests run these very
 # packages, so that an operation missing here fails there.
 _AWS_OPERATIONS: dict[str, tuple[str, ...]] = {
-    "apigatewaymanagementapi": ("PostToConnection",),
+    "apigatewaymanagementapi": ("DeleteConnection", "PostToConnection"),
     "bedrock-runtime": ("Converse", "ConverseStream", "InvokeModel"),
     "dynamodb": (
         "BatchGetItem",
@@ -69,6 +69,10 @@ _AWS_OPERATIONS: dict[str, tuple[str, ...]] = {
         "PutObject",
     ),
 }
+_RECORDING_OPERATIONS: dict[str, tuple[str, ...]] = {
+    "sqs": ("ChangeMessageVisibilityBatch", "SendMessage"),
+    "transcribe": ("DeleteTranscriptionJob", "GetTranscriptionJob", "StartTranscriptionJob"),
+}
 _KNOWLEDGE_OPERATIONS: dict[str, tuple[str, ...]] = {
     "s3vectors": ("DeleteVectors", "PutVectors", "QueryVectors"),
     "sqs": ("ChangeMessageVisibilityBatch", "SendMessage"),
@@ -91,13 +95,18 @@ def architecture(configuration: Configuration) -> lambda_.Architecture:
 
 
 def core_package(configuration: Configuration) -> lambda_.Code:
-    """The code of every function but the knowledge path's. One stack can use it."""
-    return _package(configuration, "core", _AWS_OPERATIONS)
+    """The code of every function that needs no libraries of its own. One stack can use it."""
+    return _package(configuration, "core", _AWS_OPERATIONS | _RECORDING_OPERATIONS)
 
 
 def knowledge_package(configuration: Configuration) -> lambda_.Code:
     """The code of retrieval and ingestion, with the libraries that only they need. One stack can use it."""
     return _package(configuration, "knowledge", _AWS_OPERATIONS | _KNOWLEDGE_OPERATIONS)
+
+
+def voice_package(configuration: Configuration) -> lambda_.Code:
+    """The code of the session worker, with the SDKs that stream both ways. One stack can use it."""
+    return _package(configuration, "voice", _AWS_OPERATIONS)
 
 
 def _package(configuration: Configuration, name: str, operations: Mapping[str, Sequence[str]]) -> lambda_.Code:

@@ -51,6 +51,10 @@ class Sizes:
     """Memory of the functions that hold a turn: it buys processor time, hence cold starts."""
     knowledge_memory_mb: int = 1769
     """Memory of retrieval and ingestion; 1,769 MB is one whole virtual processor."""
+    voice_memory_mb: int = 512
+    """Memory of a session worker: one call."""
+    voice_calls: int = 50
+    """Calls at the same time; what the route of audio frames admits follows from it."""
     ingestion_concurrency: int = 5
     """Documents worked on at the same time; AWS takes 2 and more."""
     log_retention_days: int = 30
@@ -90,6 +94,9 @@ _PARSERS: dict[str, Parser] = {
     "functionMemoryMb": _MEMORY,
     "chatMemoryMb": _MEMORY,
     "knowledgeMemoryMb": _MEMORY,
+    "voiceMemoryMb": _MEMORY,
+    # API Gateway's burst, for a whole account, is 5,000 requests.
+    "voiceCalls": integer(1, 400),
     "ingestionConcurrency": integer(2, 1_000),
     "logRetentionDays": one_of_numbers(*_LOG_RETENTION_DAYS),
     "throttleRate": integer(1, 10_000),

@@ -62,8 +62,14 @@ class WebStack(EnvironmentStack):
         CfnOutput(self, "WebUrl", value=self.web.url)
         CfnOutput(self, "DistributionDomainName", value=self.web.distribution.distribution_domain_name)
 
-    def _page_config(self, configuration: Configuration, assistant: AssistantStack) -> dict[str, str]:
-        config = {"auth": configuration.auth, "environment": configuration.environment}
+    def _page_config(self, configuration: Configuration, assistant: AssistantStack) -> dict[str, object]:
+        config: dict[str, object] = {
+            "auth": configuration.auth,
+            "environment": configuration.environment,
+            "voice": configuration.enable_voice,
+        }
+        if configuration.enable_voice:
+            config["languages"] = list(configuration.languages)
         if isinstance(assistant.identity, CognitoIdentity):
             config |= {
                 "region": self.region,

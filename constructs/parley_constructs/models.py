@@ -10,6 +10,8 @@ from constructs import Construct
 type _Conditions = dict[str, dict[str, str]]
 
 _INVOKE = ["bedrock:InvokeModel", "bedrock:InvokeModelWithResponseStream"]
+# The operation's page asks for InvokeModel, Amazon's own samples for the action of the operation's name.
+_CONVERSE_BY_VOICE = ["bedrock:InvokeModel", "bedrock:InvokeModelWithBidirectionalStream"]
 
 # The regions that a geography's inference profiles route to, all models and all calling regions together: a region that
 # one profile does not use costs nothing to grant, and one that is missing fails only when a request is sent there.
@@ -50,12 +52,19 @@ class BedrockModels:
         geography or `global` before it) needs its own ARN and the foundation model's here and wherever it routes to;
         those are granted for calls through that profile only.
         """
-        return [grant for model_id in dict.fromkeys(model_ids) for grant in self._grant(grantee, model_id)]
+        return self._grant_all(grantee, model_ids, _INVOKE)
 
-    def _grant(self, grantee: iam.IGrantable, model_id: str) -> list[iam.Grant]:
+    def grant_converse_by_voice(self, grantee: iam.IGrantable, model_ids: Sequence[str]) -> list[iam.Grant]:
+        """Let `grantee` open bidirectional streams to speech models (`InvokeModelWithBidirectionalStream`)."""
+        return self._grant_all(grantee, model_ids, _CONVERSE_BY_VOICE)
+
+    def _grant_all(self, grantee: iam.IGrantable, model_ids: Sequence[str], actions: Sequence[str]) -> list[iam.Grant]:
+        return [grant for model_id in dict.fromkeys(model_ids) for grant in self._grant(grantee, model_id, actions)]
+
+    def _grant(self, grantee: iam.IGrantable, model_id: str, actions: Sequence[str]) -> list[iam.Grant]:
         geography, foundation_model = _split(model_id)
         if geography is None:
-            return [_invoke(grantee, [self._foundation_model_arn(model_id, self._stack.region)])]
+            return [_allow(grantee, actions, [self._foundation_model_arn(model_id, self._stack.region)])]
         profile = self._stack.format_arn(
             service="bedrock",
             resource="inference-profile",
@@ -67,15 +76,20 @@ class BedrockModels:
         regions = dict.fromkeys((self._stack.region, *destinations))
         models = [self._foundation_model_arn(foundation_model, region) for region in regions]
         through_profile: _Conditions = {"StringEquals": {"bedrock:InferenceProfileArn": profile}}
-        return [_invoke(grantee, [profile]), _invoke(grantee, models, through_profile)]
+        return [_allow(grantee, actions, [profile]), _allow(grantee, actions, models, through_profile)]
 
     def _foundation_model_arn(self, model_id: str, region: str) -> str:
         return f"arn:{self._stack.partition}:bedrock:{region}::foundation-model/{model_id}"
 
 
-def _invoke(grantee: iam.IGrantable, resource_arns: list[str], conditions: _Conditions | None = None) -> iam.Grant:
+def _allow(
+    grantee: iam.IGrantable,
+    actions: Sequence[str],
+    resource_arns: list[str],
+    conditions: _Conditions | None = None,
+) -> iam.Grant:
     return iam.Grant.add_to_principal(
-        grantee=grantee, actions=_INVOKE, resource_arns=resource_arns, conditions=conditions
+        grantee=grantee, actions=list(actions), resource_arns=resource_arns, conditions=conditions
     )
 
 

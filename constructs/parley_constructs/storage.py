@@ -59,7 +59,7 @@ class StorageProps:
         audio_archive_days: days after which recorded audio moves to archive storage; None keeps it where it is.
         access_log_days: how long the buckets' access logs are kept.
         noncurrent_days: how long a replaced or deleted object can be brought back.
-        upload_origins: origins of pages that post files to the documents bucket, such as "https://talk.example.com";
+        upload_origins: origins of pages that post files to the documents and audio buckets, such as "https://talk.example.com";
             one `*` may stand in each. It lets browsers send, and permits nothing by itself: what a page may post, and
             where to, is in the signed form that it was given.
     """
@@ -87,7 +87,7 @@ class Storage(Construct):
         audio_frames_table, idempotency_table: the tables.
         documents_bucket: documents and indexes; announces its objects through EventBridge, because a notification to
             another stack's queue would be a dependency cycle.
-        audio_bucket: recorded audio.
+        audio_bucket: recorded audio; announces its objects in the same way.
         web_bucket: the web client, if asked for.
         access_logs_bucket: the other buckets' access logs.
     """
@@ -115,13 +115,14 @@ class Storage(Construct):
 
         self.access_logs_bucket = self._access_logs()
         self.documents_bucket = self._bucket("Documents", event_bridge=True)
+        self.audio_bucket = self._bucket("Audio", event_bridge=True, lifecycle_rules=self._audio_lifecycle())
         if self._props.upload_origins:
-            self.documents_bucket.add_cors_rule(
-                allowed_methods=[s3.HttpMethods.POST],
-                allowed_origins=list(self._props.upload_origins),
-                max_age=3600,
-            )
-        self.audio_bucket = self._bucket("Audio", lifecycle_rules=self._audio_lifecycle())
+            for bucket in (self.documents_bucket, self.audio_bucket):
+                bucket.add_cors_rule(
+                    allowed_methods=[s3.HttpMethods.POST],
+                    allowed_origins=list(self._props.upload_origins),
+                    max_age=3600,
+                )
         # What a browser loads is public: CloudFront reads it without a grant on the data's key.
         self.web_bucket = self._bucket("Web", encrypted_with_key=False) if self._props.web_bucket else None
 

@@ -118,3 +118,26 @@ class DeadlineExceeded(ParleyError):
     code = "deadline_exceeded"
     default_message = "The answer took too long; try again."
     retryable = True
+
+
+class SessionUnavailable(ParleyError):
+    """No worker took the voice session up in time."""
+
+    code = "session_unavailable"
+    default_message = "The voice session could not be started; try again."
+    retryable = True
+    retry_after = 2
+
+
+class SessionNotStarted(ParleyError):
+    """The connection has no voice session, or another connection has taken it over."""
+
+    code = "session_not_started"
+    default_message = "This connection has no voice session; send session.start first."
+
+
+class LanguageUnsupported(ParleyError):
+    """The environment does not speak this language."""
+
+    code = "language_unsupported"
+    default_message = "This language is not spoken here."

@@ -183,7 +183,9 @@ def _authorizer(item: Mapping[str, Any]) -> Authorizer:
 
 
 def _throttle(settings: Mapping[str, Any]) -> Throttle:
-    rate, burst = settings.get("throttlingRateLimit"), settings.get("throttlingBurstLimit")
+    # MiniStack gives back what CloudFormation gave it, in CloudFormation's spelling.
+    spelled = {name[:1].lower() + name[1:]: value for name, value in settings.items()}
+    rate, burst = spelled.get("throttlingRateLimit"), spelled.get("throttlingBurstLimit")
     return Throttle(rate=None if rate is None else float(rate), burst=None if burst is None else int(burst))
 
 

@@ -2,7 +2,9 @@
 
 MiniStack starts one more process for every concurrent invocation and drops an asynchronous one that finds no room. A
 hundred sessions would start hundreds of processes on a laptop. Here at most `concurrency` invocations of one function
-run at once; others wait for their turn, and asynchronous ones wait as long as their event age allows, as on AWS.
+run at once; others wait for their turn, and asynchronous ones wait as long as their event age allows, as on AWS. A
+function that may run for many minutes, such as the worker of a voice session, mostly waits itself, and no call may wait
+until another has ended: these share one larger limit.
 """
 
 import asyncio
@@ -26,6 +28,12 @@ logger = logging.getLogger(__name__)
 
 # Lambda's own limit on a function's run time, in seconds.
 LONGEST_RUN = 900.0
+# A function with at least this time limit (in seconds) is one that accompanies something, such as a call.
+LONG_RUN = 600.0
+# As many of these run at once: each is a process of about 100 MB.
+LONG_RUNNING = 100
+# MiniStack ends a function at its time limit and says so: this much later nothing comes any more.
+GRACE = 30.0
 # The payload limits of Invoke, in bytes: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 SYNCHRONOUS_PAYLOAD = 6 * 1024 * 1024
 ASYNCHRONOUS_PAYLOAD = 1024 * 1024
@@ -49,13 +57,16 @@ class Functions:
         # Each slot is a process that starts first: the more of them a burst fills, the longer its first answer takes.
         limit = concurrency or max(4, 2 * (os.cpu_count() or 1))
         self._slots: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(limit))
+        self._long_running = asyncio.Semaphore(LONG_RUNNING)
+        self._time_limits: dict[str, float] = {}
         self._retry_delays = retry_delays
         self._queued: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
     async def slot(self, function: str) -> AsyncIterator[None]:
         """Hold one of the function's execution slots."""
-        async with self._slots[function]:
+        is_long = await self._time_limit(function) >= LONG_RUN
+        async with self._long_running if is_long else self._slots[function]:
             yield
 
     async def invoke(
@@ -92,7 +103,7 @@ class Functions:
                     )
                     return
                 try:
-                    result = await self._aws.invoke(function, payload, timeout=LONGEST_RUN, headers=headers)
+                    result = await self._aws.invoke(function, payload, timeout=LONGEST_RUN + GRACE, headers=headers)
                 except httpx.HTTPError as error:
                     logger.warning("%s: asynchronous invocation failed: %s", function, error)
                     return
@@ -109,6 +120,16 @@ class Functions:
                 )
                 return
             await asyncio.sleep(self._retry_delays[min(failures, len(self._retry_delays)) - 1])
+
+    async def _time_limit(self, function: str) -> float:
+        """The function's own, in seconds: read once, because a new deployment of a function seldom changes it."""
+        if function not in self._time_limits:
+            try:
+                configuration = await self._aws.get("lambda", f"/2015-03-31/functions/{function}/configuration")
+            except httpx.HTTPError:
+                return 0.0
+            self._time_limits[function] = float(configuration.get("Timeout", 3))
+        return self._time_limits[function]
 
     async def _policy(self, function: str) -> EventPolicy:
         try:

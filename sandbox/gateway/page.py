@@ -36,15 +36,12 @@ class Page:
         return Response(content, media_type=kind, headers={"cache-control": "no-cache"})
 
     async def configuration(self, request: Request) -> Response:
-        """`/config.json`: how to sign in, which model answers, and which embeds."""
+        """`/config.json`: how to sign in, which model answers, which embeds, and which listens."""
         try:
             outputs: dict[str, Any] = json.loads(await asyncio.to_thread(self._outputs.read_text))
         except (OSError, ValueError):
             outputs = {}
-        try:
-            answering = (await self._models.get("/_model")).json()
-        except (httpx.HTTPError, ValueError):
-            answering = {}
+        answering, hearing = await asyncio.gather(self._ask_models("/_model"), self._ask_models("/_speech"))
         return JSONResponse(
             {
                 "auth": outputs.get("auth", "cognito"),
@@ -56,6 +53,15 @@ class Page:
                 "environment": "local",
                 "model": answering.get("model", "unavailable"),
                 "embedder": answering.get("embedder", "unavailable"),
+                "recogniser": hearing.get("recogniser", "unavailable"),
             },
             headers={"cache-control": "no-store"},
         )
+
+    async def _ask_models(self, path: str) -> dict[str, Any]:
+        """What the AI endpoints say of themselves; nothing when they do not answer."""
+        try:
+            answer = (await self._models.get(path)).json()
+        except (httpx.HTTPError, ValueError):
+            return {}
+        return answer if isinstance(answer, dict) else {}

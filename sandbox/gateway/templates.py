@@ -7,7 +7,7 @@ import base64
 import json
 import re
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -31,6 +31,8 @@ _JAVASCRIPT_ESCAPES = {
     "\f": "\\f",
     "\r": "\\r",
 }
+# An audio frame is 3,840 characters of which sixty need escaping: none of the others may cost anything.
+_ESCAPED = re.compile(r"""[^ -~]|[\\'"/]""")
 _PATH_STEP = re.compile(
     r"\.(?P<name>[^.\[\]]+)|\['(?P<single>[^']*)'\]|\[\"(?P<double>[^\"]*)\"\]|\[(?P<index>-?\d+)\]"
 )
@@ -48,7 +50,7 @@ def select_template(templates: Mapping[str, str], selection_expression: str | No
     if match:
         try:
             chosen = str(json_path(json.loads(body), "$." + match["path"]))
-        except ValueError:
+        except (ValueError, RecursionError):
             chosen = "$default"
     elif expression:
         chosen = expression
@@ -166,20 +168,20 @@ def _wrap(value: Any) -> Any:
 
 class _Input:
     def __init__(self, body: str) -> None:
-        self._body = body
         self.body = _Text(body)
 
+    @cached_property
     def _document(self) -> Any:
         try:
-            return json.loads(self._body)
-        except ValueError:
+            return json.loads(self.body)
+        except (ValueError, RecursionError):
             return {}
 
     def path(self, expression: str) -> Any:
-        return _wrap(json_path(self._document(), str(expression)))
+        return _wrap(json_path(self._document, str(expression)))
 
     def json(self, expression: str) -> str:
-        value = json_path(self._document(), str(expression))
+        value = json_path(self._document, str(expression))
         return _Text("" if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":")))
 
     def params(self, name: str | None = None) -> Any:
@@ -189,7 +191,7 @@ class _Input:
 
 class _Util:
     def escapeJavaScript(self, value: object) -> str:
-        return _Text("".join(_escape_character(character) for character in str(value)))
+        return _Text(_ESCAPED.sub(_escape, str(value)))
 
     def base64Encode(self, value: object) -> str:
         return _Text(base64.b64encode(str(value).encode()).decode())
@@ -207,13 +209,11 @@ class _Util:
         return _Text(unquote(str(value).replace("+", " ")))
 
 
-def _escape_character(character: str) -> str:
+def _escape(match: re.Match[str]) -> str:
+    character = match[0]
     escaped = _JAVASCRIPT_ESCAPES.get(character)
     if escaped is not None:
         return escaped
-    code = ord(character)
-    if 32 <= code <= 126:
-        return character
     # Java escapes UTF-16 code units: two for a character beyond the basic plane.
     units = character.encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[i]:02X}{units[i + 1]:02X}" for i in range(0, len(units), 2))

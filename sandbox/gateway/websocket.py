@@ -11,7 +11,7 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from sandbox.gateway.authorization import Refused, authorize
-from sandbox.gateway.aws import Aws
+from sandbox.gateway.aws import Aws, Unanswered
 from sandbox.gateway.connections import Connection, Connections
 from sandbox.gateway.deployment import Api, DeploymentReader, Integration, Route
 from sandbox.gateway.events import handshake_fields, message_event, message_id, request_context
@@ -224,9 +224,9 @@ class WebSocketApi:
             )
             timeout = min(integration.timeout_seconds, self._durations.integration)
             response = await self._aws.dynamodb(integration.action or "", payload, timeout=timeout)
-        except (TemplateFailure, ValueError, httpx.HTTPError) as error:
+        except (TemplateFailure, ValueError, Unanswered) as error:
             raise IntegrationFailure(str(error)) from error
-        if response.status_code >= 400:
+        if response.status >= 400:
             raise IntegrationFailure(f"{integration.action}: {response.text[:500]}")
         return response.text
 
@@ -261,7 +261,7 @@ def _select_route(api: Api, text: str) -> Route | None:
         document = json.loads(text)
         if expression.startswith("request.body.") and isinstance(document, dict):
             key = json_path(document, "$." + expression.removeprefix("request.body."))
-    except ValueError:
+    except (ValueError, RecursionError):
         key = None
     # The keys with a $ are API Gateway's own: a client that sends one of them as its action gets $default.
     if isinstance(key, str) and not key.startswith("$") and key in api.routes:

@@ -1,9 +1,10 @@
-"""Bedrock Runtime's wire protocol: Converse, ConverseStream, and InvokeModel for Titan Text Embeddings V2.
+"""The AI services' wire protocols: Bedrock Runtime's for text and embeddings; those for speech are in `speech/`.
 
 Requests, answers and errors have the shapes of the Amazon Bedrock API reference, so that the runtime's own SDK clients
 speak to it. `/_model` says which model answers and which embeds; `/_faults` is for tests.
 """
 
+import contextlib
 import json
 import re
 import time
@@ -19,10 +20,14 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from sandbox.models import extractive
+from sandbox.models.converse import Asked, InvalidRequest, StreamedBlocks, read_converse, results_of, tool_use_start
 from sandbox.models.embedding import DIMENSIONS, Embedder, installed_embedder
 from sandbox.models.event_stream import encode_event, encode_exception
 from sandbox.models.faults import KINDS, Fault, Faults
-from sandbox.models.ollama import Message, Ollama
+from sandbox.models.ollama import Message, Ollama, ToolsUnsupported
+from sandbox.models.speech.app import Speech
+from sandbox.models.speech.jobs import Buckets
+from sandbox.models.tools import Tool, ToolUse
 
 EMBEDDING_MODEL = "amazon.titan-embed-text-v2:0"
 # Titan Text Embeddings V2 takes at most 8,192 tokens or 50,000 characters.
@@ -57,21 +62,44 @@ class LanguageModel:
 
     async def answer(self, messages: Sequence[Message], options: dict[str, Any]) -> AsyncIterator[str]:
         """The answer in pieces."""
+        async for piece in self.converse(messages, options):
+            if isinstance(piece, str):
+                yield piece
+
+    async def converse(
+        self, messages: Sequence[Message], options: dict[str, Any], tools: Sequence[Tool] = ()
+    ) -> AsyncIterator[str | ToolUse]:
+        """The answer in pieces, or what is asked of tools. Raises ToolsUnsupported."""
         model = await self._ollama.model()
-        if model is None:
-            text = extractive.answer(extractive.read_prompt([m.text for m in messages if m.role == "user"]))
-            for piece in _WORDS.findall(text):
+        if model is not None:
+            async for piece in self._ollama.stream(model, messages, options, tools):
                 yield piece
             return
-        async for piece in self._ollama.stream(model, messages, options):
+        asked = [message.text for message in messages if message.role == "user"]
+        reply = extractive.reply(extractive.read_prompt(asked, results_of(messages)), tools)
+        if isinstance(reply, ToolUse):
+            yield reply
+            return
+        for piece in _WORDS.findall(reply):
             yield piece
 
 
-def create_models(ollama_host: str | None = None, embedder: Embedder | None = None) -> Starlette:
-    """The AI endpoints as an ASGI application; without an embedder given, with this machine's."""
+def create_models(
+    ollama_host: str | None = None, embedder: Embedder | None = None, buckets: Buckets | None = None
+) -> Starlette:
+    """The AI endpoints as an ASGI application; without an embedder given, with this machine's.
+
+    `buckets` (an S3 client) is where Transcribe's batch jobs read recordings; without it none can be started.
+    """
     embeddings = embedder or installed_embedder()
     language_model = LanguageModel(Ollama(ollama_host))
     faults = Faults()
+    speech = Speech(language_model, faults, count_tokens, buckets)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        yield
+        speech.close()
 
     async def meet_fault(model: str, operation: str, texts: Sequence[str]) -> Fault | None:
         fault = await faults.meet(model, operation, "\n".join(texts))
@@ -81,38 +109,51 @@ def create_models(ollama_host: str | None = None, embedder: Embedder | None = No
 
     async def converse(request: Request) -> Response:
         started = time.monotonic()
-        messages, options = _read_converse(await _json(request))
-        await meet_fault(request.path_params["model"], "Converse", [message.text for message in messages])
-        text = "".join([piece async for piece in language_model.answer(messages, options)])
+        asked = await _converse_request(request)
+        await meet_fault(request.path_params["model"], "Converse", [message.text for message in asked.messages])
+        pieces = [piece async for piece in language_model.converse(asked.messages, asked.options, asked.tools)]
+        text = "".join(piece for piece in pieces if isinstance(piece, str))
+        uses = [piece for piece in pieces if isinstance(piece, ToolUse)]
+        content: list[dict[str, Any]] = [{"text": text}] if text else []
+        content += [{"toolUse": tool_use_start(use) | {"input": use.arguments}} for use in uses]
         body = {
-            "output": {"message": {"role": "assistant", "content": [{"text": text}]}},
-            "stopReason": "end_turn",
-            "usage": _usage(messages, text),
+            "output": {"message": {"role": "assistant", "content": content}},
+            "stopReason": "tool_use" if uses else "end_turn",
+            "usage": _usage(asked.messages, text),
             "metrics": {"latencyMs": _milliseconds(started)},
         }
         return JSONResponse(body, headers=_headers(await language_model.name()))
 
     async def converse_stream(request: Request) -> Response:
         started = time.monotonic()
-        messages, options = _read_converse(await _json(request))
-        fault = await meet_fault(request.path_params["model"], "ConverseStream", [message.text for message in messages])
+        asked = await _converse_request(request)
+        texts = [message.text for message in asked.messages]
+        fault = await meet_fault(request.path_params["model"], "ConverseStream", texts)
+        pieces = language_model.converse(asked.messages, asked.options, asked.tools)
+        # A refusal comes before the stream.
+        first = await anext(pieces, None)
 
         async def events() -> AsyncIterator[bytes]:
             yield encode_event("messageStart", {"role": "assistant"})
             said: list[str] = []
+            block = StreamedBlocks()
             try:
-                async for piece in language_model.answer(messages, options):
+                async for piece in _beginning_with(first, pieces):
                     if fault and fault.break_after is not None and len(said) >= fault.break_after:
-                        yield encode_exception("modelStreamErrorException", "The stream was broken by a test.")
+                        yield encode_exception(
+                            "modelStreamErrorException", {"message": "The stream was broken by a test."}
+                        )
                         return
-                    said.append(piece)
-                    yield encode_event("contentBlockDelta", {"delta": {"text": piece}, "contentBlockIndex": 0})
+                    said.append(piece if isinstance(piece, str) else "")
+                    for event, payload in block.events(piece):
+                        yield encode_event(event, payload)
             except httpx.HTTPError as error:
-                yield encode_exception("modelStreamErrorException", f"Ollama stopped answering: {error}")
+                stopped = {"message": f"Ollama stopped answering: {error}"}
+                yield encode_exception("modelStreamErrorException", stopped)
                 return
-            yield encode_event("contentBlockStop", {"contentBlockIndex": 0})
-            yield encode_event("messageStop", {"stopReason": "end_turn"})
-            usage = _usage(messages, "".join(said))
+            for event, payload in block.end():
+                yield encode_event(event, payload)
+            usage = _usage(asked.messages, "".join(said))
             yield encode_event("metadata", {"usage": usage, "metrics": {"latencyMs": _milliseconds(started)}})
 
         headers = _headers(await language_model.name())
@@ -150,6 +191,9 @@ def create_models(ollama_host: str | None = None, embedder: Embedder | None = No
             raise error
         return error.response()
 
+    async def tools_unsupported(request: Request, error: Exception) -> Response:
+        return BedrockError("ValidationException", "This model doesn't support tool use.").response()
+
     async def ollama_error(request: Request, error: Exception) -> Response:
         return BedrockError("ModelErrorException", f"Ollama did not answer: {error}").response()
 
@@ -158,10 +202,16 @@ def create_models(ollama_host: str | None = None, embedder: Embedder | None = No
             Route("/model/{model:path}/converse", converse, methods=["POST"]),
             Route("/model/{model:path}/converse-stream", converse_stream, methods=["POST"]),
             Route("/model/{model:path}/invoke", invoke, methods=["POST"]),
+            *speech.routes(),
             Route("/_model", model),
             Route("/_faults", change_faults, methods=["GET", "POST", "DELETE"]),
         ],
-        exception_handlers={BedrockError: bedrock_error, httpx.HTTPError: ollama_error},
+        lifespan=lifespan,
+        exception_handlers={
+            BedrockError: bedrock_error,
+            ToolsUnsupported: tools_unsupported,
+            httpx.HTTPError: ollama_error,
+        },
     )
 
 
@@ -181,33 +231,11 @@ async def _json(request: Request) -> dict[str, Any]:
     return body
 
 
-def _read_converse(body: dict[str, Any]) -> tuple[list[Message], dict[str, Any]]:
-    messages = body.get("messages")
-    if not isinstance(messages, list) or not messages:
-        raise BedrockError("ValidationException", "A conversation must start with a user message.")
-    system = " ".join(block.get("text", "") for block in body.get("system") or [])
-    read = [Message("system", system)] if system else []
-    expected = "user"
-    for item in messages:
-        role = item.get("role") if isinstance(item, dict) else None
-        blocks = item.get("content") if isinstance(item, dict) else None
-        if role != expected:
-            message = "A conversation must alternate between user and assistant roles and start with a user message."
-            raise BedrockError("ValidationException", message)
-        if not isinstance(blocks, list) or not blocks:
-            message = "The content field in the Message object is empty. Add a ContentBlock object and try again."
-            raise BedrockError("ValidationException", message)
-        text = "\n".join(block["text"] for block in blocks if isinstance(block, dict) and block.get("text"))
-        if not text.strip():
-            message = "The text field in the ContentBlock object is blank. Add text to the text field, and try again."
-            raise BedrockError("ValidationException", message)
-        read.append(Message(role, text))
-        expected = "assistant" if role == "user" else "user"
-    if read[-1].role != "user":
-        raise BedrockError("ValidationException", "The model does not support assistant message prefill.")
-    inference = body.get("inferenceConfig") or {}
-    options = {"num_predict": inference.get("maxTokens"), "temperature": inference.get("temperature")}
-    return read, {name: value for name, value in options.items() if value is not None}
+async def _converse_request(request: Request) -> Asked:
+    try:
+        return read_converse(await _json(request))
+    except InvalidRequest as error:
+        raise BedrockError("ValidationException", str(error)) from None
 
 
 def _read_embedding(body: dict[str, Any]) -> tuple[str, int, bool]:
@@ -229,6 +257,13 @@ def _read_embedding(body: dict[str, Any]) -> tuple[str, int, bool]:
     if body.get("embeddingTypes", ["float"]) != ["float"]:
         raise BedrockError("ValidationException", "The sandbox serves embeddings of type float only.")
     return text, int(dimensions), bool(body.get("normalize", True))
+
+
+async def _beginning_with[T](first: T | None, others: AsyncIterator[T]) -> AsyncIterator[T]:
+    if first is not None:
+        yield first
+    async for other in others:
+        yield other
 
 
 def _usage(messages: Sequence[Message], answer: str) -> dict[str, int]:

@@ -1,13 +1,16 @@
 """A language model that needs no weights: it answers with the best sentences of the passages it was given."""
 
 import html
+import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sandbox.models.text import STOP_WORDS, words
+from sandbox.models.tools import Tool, ToolUse, arguments, choose
 
 NAME = "extractive (local)"
 
@@ -29,6 +32,7 @@ _FOLLOW_UP_WORDS = 4
 _COVERAGE = 0.34
 _MAX_SENTENCES = 3
 _LONGEST_SENTENCE = 600
+_LONGEST_QUERY = 1000
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,8 @@ class Prompt:
     question: str
     passages: tuple[Passage, ...]
     previous_question: str = ""
+    results: tuple[Mapping[str, Any], ...] = ()
+    """What tools gave since, as JSON."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +65,25 @@ class _Candidate:
     terms: frozenset[str]
 
 
-def read_prompt(user_messages: Sequence[str]) -> Prompt:
-    """Take the passages and the question out of the user's messages, oldest first."""
+def reply(prompt: Prompt, tools: Sequence[Tool]) -> str | ToolUse:
+    """The answer; or, once, a tool's use, when one is offered that fits and the passages do not hold the answer.
+
+    A search is for other words than the question's: for those that say what it is about. What another tool gave is told
+    as it is.
+    """
+    text = answer(prompt)
+    if text not in {NO_PASSAGES, NO_ANSWER}:
+        return text
+    if prompt.results:
+        facts = [result for result in prompt.results if not {"passages", "error"} & set(result)]
+        return " ".join(json.dumps(fact, ensure_ascii=False) for fact in facts) or text
+    query = _query(prompt)
+    tool = choose(tools, query)
+    return ToolUse(tool.name, arguments(tool, query)) if tool else text
+
+
+def read_prompt(user_messages: Sequence[str], results: Sequence[Mapping[str, Any]] = ()) -> Prompt:
+    """Take the passages and the question out of the user's messages, oldest first, and of the results of tools."""
     last = user_messages[-1] if user_messages else ""
     question = _QUESTION.search(last)
     passages: list[Passage] = []
@@ -74,12 +97,14 @@ def read_prompt(user_messages: Sequence[str]) -> Prompt:
                 text=html.unescape(match["text"]).strip(),
             )
         )
+    passages += [passage for result in results for passage in _passages_of(result)]
     previous = user_messages[-2] if len(user_messages) > 1 else ""
     nested = _QUESTION.search(previous)
     return Prompt(
         question=_plain(question["text"]) if question else last.strip(),
         passages=tuple(passages),
         previous_question=_plain(nested["text"]) if nested else previous.strip(),
+        results=tuple(results),
     )
 
 
@@ -88,8 +113,7 @@ def answer(prompt: Prompt) -> str:
     if not prompt.passages:
         return NO_PASSAGES
     asked = _terms(prompt.question)
-    if prompt.previous_question and len(asked) < _FOLLOW_UP_WORDS:
-        # "And how long does it last?" names nothing: the question before it does.
+    if _follows_up(prompt):
         asked |= _terms(prompt.previous_question)
     if not asked:
         return NO_ANSWER
@@ -150,6 +174,30 @@ def _plain(text: str) -> str:
     """Markdown's list marks and line breaks removed."""
     text = re.sub(r"\s+", " ", html.unescape(text)).strip()
     return re.sub(r"^(?:[-*+>]|\d+[.)])\s+", "", text).strip()
+
+
+def _follows_up(prompt: Prompt) -> bool:
+    """ "And how long does it last?" names nothing: the question before it does."""
+    return bool(prompt.previous_question) and len(_terms(prompt.question)) < _FOLLOW_UP_WORDS
+
+
+def _query(prompt: Prompt) -> str:
+    """The words that say what the question is about, with those of the question that it follows up."""
+    asked = f"{prompt.previous_question} {prompt.question}" if _follows_up(prompt) else prompt.question
+    named = [word for word in re.findall(r"[^\s?!.,;:()\"]+", asked) if _terms(word)]
+    return " ".join(dict.fromkeys(named))[:_LONGEST_QUERY]
+
+
+def _passages_of(result: Mapping[str, Any]) -> Iterator[Passage]:
+    listed = result.get("passages")
+    for item in listed if isinstance(listed, list) else []:
+        if isinstance(item, dict) and isinstance(item.get("text"), str):
+            yield Passage(
+                id=str(item.get("id", "")),
+                document=str(item.get("document", "")),
+                heading=str(item.get("heading", "")),
+                text=item["text"].strip(),
+            )
 
 
 def _terms(question: str) -> set[str]:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Any
 
 KINDS = {
     "ThrottlingException": 429,
@@ -15,23 +15,52 @@ KINDS = {
     "AccessDeniedException": 403,
     "ResourceNotFoundException": 404,
     "ValidationException": 400,
+    "ModelStreamErrorException": 424,
+    "BadRequestException": 400,
+    "ConflictException": 409,
+    "InternalFailureException": 500,
+    "LimitExceededException": 429,
+    "ServiceFailureException": 500,
+    "ServiceQuotaExceededException": 402,
 }
+OPERATIONS = (
+    "Converse",
+    "ConverseStream",
+    "InvokeModel",
+    "InvokeModelWithBidirectionalStream",
+    "SpokenAnswer",
+    "StartStreamTranscription",
+    "StartTranscriptionJob",
+    "GetTranscriptionJob",
+    "DeleteTranscriptionJob",
+    "SynthesizeSpeech",
+    "StartSpeechSynthesisStream",
+    "*",
+)
 
 
 @dataclass
 class Fault:
     """What happens to the next `times` calls of `model` and `operation` ("*" for any) that hold the text `containing`.
 
-    They wait `delay` seconds, and end in `error` or lose their stream after `break_after` pieces of text.
+    They wait `delay` seconds, and end in `error` or lose their stream after `break_after` pieces of text or audio: with
+    an exception event, or (`kill`) with their connection. `SpokenAnswer` is one answer of Nova Sonic, to words that
+    hold `containing`; the other operations on streams are met when these open.
     """
 
     model: str = "*"
-    operation: Literal["Converse", "ConverseStream", "InvokeModel", "*"] = "*"
+    operation: str = "*"
     containing: str = ""
     times: int = 1
     error: str | None = None
     delay: float = 0.0
     break_after: int | None = None
+    kill: bool = False
+
+    @property
+    def status(self) -> int:
+        """The HTTP status of its error."""
+        return KINDS[self.error] if self.error else 200
 
 
 class Faults:
@@ -49,6 +78,8 @@ class Faults:
             fault = Fault(**item)
             if fault.error is not None and fault.error not in KINDS:
                 raise ValueError(f"error is one of {', '.join(KINDS)}; got {fault.error!r}")
+            if fault.operation not in OPERATIONS:
+                raise ValueError(f"operation is one of {', '.join(OPERATIONS)}; got {fault.operation!r}")
             self._waiting.append(fault)
 
     def clear(self) -> None:

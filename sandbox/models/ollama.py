@@ -9,15 +9,29 @@ from typing import Any
 
 import httpx
 
+from sandbox.models.tools import Tool, ToolUse
+
 _PROBE_AGE = 10.0
+
+
+class ToolsUnsupported(Exception):
+    """The model cannot use tools."""
 
 
 @dataclass(frozen=True)
 class Message:
-    """One message of a conversation; role is `system`, `user` or `assistant`."""
+    """One message of a conversation; role is `system`, `user`, `assistant`, or `tool` for one tool's result."""
 
     role: str
     text: str
+    tool_uses: tuple[ToolUse, ...] = ()
+    tool_name: str = ""
+
+    def as_ollama(self) -> dict[str, Any]:
+        """The message as Ollama takes it."""
+        uses = [{"function": {"name": use.name, "arguments": use.arguments}} for use in self.tool_uses]
+        given = {"tool_calls": uses, "tool_name": self.tool_name}
+        return {"role": self.role, "content": self.text} | {name: value for name, value in given.items() if value}
 
 
 class Ollama:
@@ -49,13 +63,23 @@ class Ollama:
         talking = [name for name in names if "embed" not in name]
         return os.environ.get("OLLAMA_MODEL") or (talking[0] if talking else None)
 
-    async def stream(self, model: str, messages: Sequence[Message], options: dict[str, Any]) -> AsyncIterator[str]:
-        """The answer in pieces, as they come. Raises `httpx.HTTPError`."""
-        body = {"model": model, "messages": [{"role": m.role, "content": m.text} for m in messages], "options": options}
+    async def stream(
+        self, model: str, messages: Sequence[Message], options: dict[str, Any], tools: Sequence[Tool] = ()
+    ) -> AsyncIterator[str | ToolUse]:
+        """The answer in pieces, as they come. Raises `httpx.HTTPError` or ToolsUnsupported."""
+        body: dict[str, Any] = {"model": model, "messages": [m.as_ollama() for m in messages], "options": options}
+        if tools:
+            body["tools"] = [
+                {"type": "function", "function": {"name": t.name, "description": t.description, "parameters": t.schema}}
+                for t in tools
+            ]
         async with self._client.stream("POST", "/api/chat", json=body) as response:
+            if response.status_code == 400 and b"does not support tools" in await response.aread():
+                raise ToolsUnsupported
             response.raise_for_status()
             async for line in response.aiter_lines():
-                if line:
-                    piece = json.loads(line).get("message", {}).get("content", "")
-                    if piece:
-                        yield piece
+                message = json.loads(line).get("message", {}) if line else {}
+                if piece := message.get("content", ""):
+                    yield piece
+                for call in message.get("tool_calls") or []:
+                    yield ToolUse(call["function"]["name"], call["function"].get("arguments") or {})

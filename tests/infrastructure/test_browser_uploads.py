@@ -1,4 +1,4 @@
-"""What lets a browser post a file to the documents bucket, in each environment."""
+"""What lets a browser post a file to the documents and audio buckets, in each environment."""
 
 import pytest
 
@@ -18,11 +18,11 @@ def test_only_the_products_own_pages_may_post(
     synth: Synth, env: str, flags: dict[str, object], origins: list[str] | None
 ) -> None:
     rules = {name: bucket["Properties"].get("CorsConfiguration") for name, bucket in _buckets(synth(env, **flags))}
-    [documents] = [name for name in rules if "StorageDocuments" in name]
+    uploads = [name for name in rules if "StorageDocuments" in name or "StorageAudio" in name]
     wanted = (
         {"CorsRules": [{"AllowedMethods": ["POST"], "AllowedOrigins": origins, "MaxAge": 3600}]} if origins else None
     )
-    assert rules.pop(documents) == wanted
+    assert [rules.pop(name) for name in uploads] == [wanted, wanted]
     assert set(rules.values()) == {None}
 
 

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from parley.speech.voices import ENGINES
 
-from stacks.config import Configuration, ConfigurationError, Models, load
+from stacks.config import ENGINE_LANGUAGES, Configuration, ConfigurationError, Models, load
 from stacks.flags import Rejected, boolean, integer, texts
 from stacks.sizes import Sizes
 
@@ -203,6 +204,13 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
         '"en-US", "es-US", "fr-FR", "hi-IN", "it-IT", "pt-BR".',
     ),
     (
+        {"languages": "en-US,th-TH", "voiceEngine": "cascade"},
+        'The speech engine "cascade" does not speak "th-TH"; allowed languages: "ar-AE", "ca-ES", "cs-CZ", "da-DK", '
+        '"de-CH", "de-DE", "en-AU", "en-GB", "en-IE", "en-IN", "en-NZ", "en-US", "en-ZA", "es-ES", "es-US", "fi-FI", '
+        '"fr-CA", "fr-FR", "hi-IN", "it-IT", "ja-JP", "ko-KR", "nl-NL", "no-NO", "pl-PL", "pt-BR", "pt-PT", "sv-SE", '
+        '"zh-CN".',
+    ),
+    (
         {"models": {"voice": "amazon.nova-sonic-v1:0"}},
         'The model "amazon.nova-sonic-v1:0" for the role "voice" reached its end of life on 2026-09-14; '
         'allowed: a model that Bedrock still serves, such as "amazon.nova-2-sonic-v1:0".',
@@ -261,6 +269,12 @@ def test_a_model_is_accepted_until_its_end_of_life() -> None:
     assert load(flags, today=date(2026, 9, 13)).models.voice == "amazon.nova-sonic-v1:0"
     with pytest.raises(ConfigurationError, match="end of life"):
         load(flags, today=date(2026, 9, 14))
+
+
+def test_the_languages_that_synth_admits_are_those_that_the_runtime_has_voices_for() -> None:
+    assert {name: set(languages) for name, languages in ENGINE_LANGUAGES.items()} == {
+        name: set(engine.languages) for name, engine in ENGINES.items()
+    }
 
 
 def test_a_language_that_no_engine_speaks_is_no_matter_without_voice() -> None:

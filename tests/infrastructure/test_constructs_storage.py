@@ -191,14 +191,12 @@ def test_on_demand_throughput_can_be_capped() -> None:
     )
 
 
-def test_pages_may_post_to_the_documents_bucket_from_named_origins_only() -> None:
+def test_pages_may_post_documents_and_recordings_from_named_origins_only() -> None:
     origins = ["https://talk.example.com", "https://*.example.org"]
     buckets = template(upload_origins=origins).find_resources("AWS::S3::Bucket")
     rules = {name: bucket["Properties"].get("CorsConfiguration") for name, bucket in buckets.items()}
-    [documents] = [name for name in rules if "Documents" in name]
-    assert rules.pop(documents) == {
-        "CorsRules": [{"AllowedMethods": ["POST"], "AllowedOrigins": origins, "MaxAge": 3600}]
-    }
+    wanted = {"CorsRules": [{"AllowedMethods": ["POST"], "AllowedOrigins": origins, "MaxAge": 3600}]}
+    assert [rules.pop(name) for name in list(rules) if "Documents" in name or "Audio" in name] == [wanted, wanted]
     assert set(rules.values()) == {None}
 
 

@@ -29,6 +29,9 @@ FUNCTIONS = {
     "TicketAuthorizer": "ticket_authorizer",
     "WebSocket": "websocket",
     "Turn": "turn",
+    "VoiceWorker": "voice_worker",
+    "Recordings": "recordings",
+    "RecordingJobs": "recording_jobs",
 }
 
 
@@ -136,6 +139,10 @@ def test_assistant_has_the_documented_routes(synth: Synth) -> None:
         "GET /knowledge/documents/{id}",
         "PUT /knowledge/documents/{id}",
         "DELETE /knowledge/documents/{id}",
+        "GET /recordings",
+        "POST /recordings",
+        "GET /recordings/{id}",
+        "DELETE /recordings/{id}",
         "$connect",
         "$disconnect",
         "$default",
@@ -144,6 +151,7 @@ def test_assistant_has_the_documented_routes(synth: Synth) -> None:
         "text",
         "ping",
         "audio",
+        "played",
     }
 
 
@@ -155,7 +163,8 @@ def test_only_health_answers_without_authorization(synth: Synth) -> None:
     }
 
     # A connection is authorized once, by $connect; its messages belong to it.
-    assert public == {"GET /health", "$disconnect", "$default", "session.start", "session.end", "text", "ping", "audio"}
+    messages = {"$disconnect", "$default", "session.start", "session.end", "text", "ping", "audio", "played"}
+    assert public == {"GET /health"} | messages
 
 
 def test_functions_run_the_handler_of_their_module(synth: Synth) -> None:
@@ -197,7 +206,13 @@ def _variables(synth: Synth, module: str, **flags: object) -> Mapping[str, objec
         ("ticket_authorizer", "CREDENTIALS_TABLE"),
         (
             "websocket",
-            "SESSIONS_TABLE CONNECTIONS_TABLE TURN_FUNCTION WEBSOCKET_CALLBACK_URL RETENTION_DAYS RETRIEVAL_FUNCTION",
+            "SESSIONS_TABLE CONNECTIONS_TABLE TURN_FUNCTION WEBSOCKET_CALLBACK_URL RETENTION_DAYS RETRIEVAL_FUNCTION "
+            "VOICE_WORKER_FUNCTION VOICE_ENGINE LANGUAGES",
+        ),
+        (
+            "voice_worker",
+            "SESSIONS_TABLE AUDIO_FRAMES_TABLE CONVERSATIONS_TABLE CONTENT_KEY_ARN MODELS "
+            "RETENTION_DAYS WEBSOCKET_CALLBACK_URL RETRIEVAL_FUNCTION VOICE_ENGINE VOICE_MODEL LANGUAGES",
         ),
         (
             "turn",
@@ -208,6 +223,40 @@ def _variables(synth: Synth, module: str, **flags: object) -> Mapping[str, objec
 )
 def test_function_is_told_what_it_needs(synth: Synth, module: str, names: str) -> None:
     assert set(_variables(synth, module)) == set(names.split())
+
+
+def test_the_archive_of_audio_is_the_worker_s_to_write_and_nobody_s_to_read(synth: Synth) -> None:
+    flags = {"enableAudioArchive": True, "voiceEngine": "cascade", "languages": ["nl-NL"]}
+
+    assert "AUDIO_BUCKET" in _variables(synth, "voice_worker", **flags)
+    assert _variables(synth, "voice_worker", **flags)["LANGUAGES"] == '["nl-NL"]'
+    granted = json.dumps(list(synth("dev", **flags).resources("AWS::IAM::Policy", part="Assistant")))
+    assert "s3:PutObject" in granted
+    assert "transcribe:StartStreamTranscription" in granted
+    assert [finding for finding in synth("dev", **flags).findings if finding["severity"] != "warning"] == []
+
+
+def test_without_voice_nothing_of_it_is_there(synth: Synth) -> None:
+    assembly = synth("dev", enableVoice=False)
+
+    handlers = [each["Properties"].get("Handler") for _, each in assembly.resources("AWS::Lambda::Function")]
+    assert "parley.functions.voice_worker.handler" not in handlers
+    routes = {route["Properties"]["RouteKey"] for _, route in assembly.resources("AWS::ApiGatewayV2::Route")}
+    assert not routes & {"audio", "played"}
+    assert not {"VOICE_WORKER_FUNCTION", "VOICE_ENGINE"} & set(_variables(synth, "websocket", enableVoice=False))
+
+
+def test_audio_frames_have_a_throttle_of_their_own_for_the_calls_that_the_environment_is_for(synth: Synth) -> None:
+    for env, calls in {"dev": 50, "prod": 200}.items():
+        [stage] = [
+            stage["Properties"]
+            for _, stage in synth(env).resources("AWS::ApiGatewayV2::Stage")
+            if stage["Properties"]["StageName"] == "ws"
+        ]
+        settings = stage["RouteSettings"]["audio"]
+        # A call's 11.1 frames a second, and a little to catch up with.
+        assert settings["ThrottlingRateLimit"] == 12 * calls
+        assert settings["ThrottlingBurstLimit"] <= 5000
 
 
 def test_models_reach_the_runtime_as_json_by_role(synth: Synth) -> None:

@@ -18,6 +18,7 @@ VALUES: dict[str, list[Any]] = {
     "vectorStore": ["faiss", "s3vectors", "opensearch"],
     "previousVectorStore": ["none", "faiss", "s3vectors", "opensearch"],
     "enableVoice": [True, False],
+    "voiceEngine": ["nova-sonic", "cascade"],
     "enableDax": [False, True],
     "auth": ["cognito", "api-key"],
     "enableWaf": [False, True],
@@ -97,6 +98,10 @@ def test_row_synthesizes_with_what_its_flags_ask_for_and_nothing_more(synth: Syn
     assert ("AWS::Cognito::UserPool" in types) == (flags["auth"] == "cognito")
     routes = {route["Properties"]["RouteKey"] for _, route in assembly.resources("AWS::ApiGatewayV2::Route")}
     assert ("audio" in routes) == flags["enableVoice"]
+    granted = json.dumps([policy for _, policy in assembly.resources("AWS::IAM::Policy", part="Assistant")])
+    cascade = flags["enableVoice"] and flags["voiceEngine"] == "cascade"
+    assert ("polly:SynthesizeSpeech" in granted) == cascade
+    assert ("bedrock:InvokeModelWithBidirectionalStream" in granted) == (flags["enableVoice"] and not cascade)
     assert ("POST /rag/query" in routes) == flags["enableRag"]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from parley.conversation.errors import ConversationNotFound
 from parley.conversation.models import Completion, ModelFailure, Prompt
 from parley.conversation.store import Exchange, History, Page, StoredAnswer
+from parley.conversation.tools.tool import ToolUse
 from parley.conversation.turns import Conversation, RequestKey, Turn
 from parley.errors import KnowledgeUnavailable
 from parley.knowledge.passages import Passage
@@ -41,9 +42,11 @@ class Clock:
 
 @dataclass
 class Model:
-    """Answers by script: for each model id a list of failures to raise, or texts to say in pieces; then `answer`."""
+    """Answers by script: for each model id a list of failures to raise, or of texts to say and tools to ask for in
+    pieces; then `answer`.
+    """
 
-    script: dict[str, list[ModelFailure | list[str | ModelFailure]]] = field(default_factory=dict)
+    script: dict[str, list[ModelFailure | list[str | ToolUse | ModelFailure]]] = field(default_factory=dict)
     answer: str = "An answer."
     spends: float = 0.0
     clock: Clock = field(default_factory=Clock)
@@ -60,14 +63,18 @@ class Model:
         step = steps.pop(0) if steps else [self.answer]
         if isinstance(step, ModelFailure):
             raise step
-        said = []
+        said: list[str] = []
+        uses: list[ToolUse] = []
         for piece in step:
             if isinstance(piece, ModelFailure):
                 raise piece
+            if isinstance(piece, ToolUse):
+                uses.append(piece)
+                continue
             said.append(piece)
             if on_text:
                 on_text(piece)
-        return Completion(text="".join(said), input_tokens=100, output_tokens=10)
+        return Completion(text="".join(said), input_tokens=100, output_tokens=10, tool_uses=tuple(uses))
 
 
 @dataclass

@@ -21,7 +21,7 @@ from parley.aws.bedrock_models import BedrockModels
 from parley.aws.connection_posts import POST_ATTEMPTS, Connection, ConnectionGone, ConnectionUnreachable
 from parley.aws.credentials import CredentialTable
 from parley.aws.idempotency import RequestsOnce
-from parley.aws.invocations import RetrievalFunction, TurnFunction, can_invoke
+from parley.aws.invocations import RetrievalFunction, BackgroundFunction, can_invoke
 from parley.aws.items import from_item, to_item
 from parley.aws.sessions import ConnectionTable, SessionTable
 from parley.conversation.errors import RequestKeyReused, TurnInProgress
@@ -186,16 +186,16 @@ def test_whatever_is_wrong_with_retrieval_is_one_error(result: Any) -> None:
 
 def test_a_turn_is_started_and_not_waited_for() -> None:
     client = Scripted({})
-    TurnFunction("turn", client).start(b"{}")  # type: ignore[arg-type]  # a scripted client
+    BackgroundFunction("turn", client).start(b"{}")  # type: ignore[arg-type]  # a scripted client
     assert client.calls == [("invoke", {"FunctionName": "turn", "InvocationType": "Event", "Payload": b"{}"})]
 
 
 def test_a_turn_that_cannot_start_now_is_retryable() -> None:
     for failure in (client_error("TooManyRequestsException", 429), ReadTimeoutError(endpoint_url="x")):
         with pytest.raises(Throttled):
-            TurnFunction("turn", Scripted(failure)).start(b"{}")  # type: ignore[arg-type]  # a scripted client
+            BackgroundFunction("turn", Scripted(failure)).start(b"{}")  # type: ignore[arg-type]  # a scripted client
     with pytest.raises(ClientError):
-        TurnFunction("turn", Scripted(client_error("AccessDeniedException", 403))).start(b"{}")  # type: ignore[arg-type]  # a scripted client
+        BackgroundFunction("turn", Scripted(client_error("AccessDeniedException", 403))).start(b"{}")  # type: ignore[arg-type]  # a scripted client
 
 
 def test_whether_a_function_can_be_invoked() -> None:

@@ -38,7 +38,7 @@ class Sqs:
             raise self.failure
         return {"Successful": [], "Failed": []}
 
-    def send_message(self, *, QueueUrl: str, MessageBody: str) -> dict[str, Any]:
+    def send_message(self, *, QueueUrl: str, MessageBody: str, DelaySeconds: int = 0) -> dict[str, Any]:
         if self.failure is not None:
             raise self.failure
         self.sent.append((QueueUrl, MessageBody))

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from parley.aws.connection_posts import MESSAGE_BYTES, ConnectionGone, ConnectionUnreachable
 from parley.functions.api_documents import asyncapi, openapi, render, routes
 from parley.functions.identity import Caller, http_caller, parse_groups
-from parley.functions.messages import DELTA_BYTES, Deltas, MessageDone, Outbox, Pong, split_text
+from parley.functions.messages import DELTA_BYTES, Deltas, Outbox, split_text
+from parley.server_messages import MessageDone, Pong
 
 from tests.unit.conversation_doubles import Clock
 

@@ -15,6 +15,7 @@ from parley.aws import clients
 from parley.aws.bedrock_models import BedrockModels
 from parley.aws.invocations import RetrievalFunction
 from parley.aws.items import to_item
+from parley.conversation.tools.tool import ToolUse
 from parley.errors import KnowledgeUnavailable, StoreUnavailable
 from parley.settings import Settings, SettingsError
 
@@ -325,6 +326,53 @@ def test_a_streamed_answers_citations_link_to_their_documents(cloud: Cloud, libr
     cloud.posts.messages.clear()
     cloud.order(request_id="r-1")
     assert [citation["source_url"] for citation in cloud.posts.messages[0]["citations"]] == [None, None]
+
+
+SEARCH = ToolUse("use-1", "search_knowledge", {"query": "the private words of a user"})
+
+
+def test_chat_may_look_again_and_counts_it(
+    cloud: Cloud, library: Library, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    cloud.model.script = {MODEL: [[SEARCH], ["So it is [1]."]]}
+    _, answer, _ = cloud.chat()
+    assert [query for _, query, _ in library.asked] == ["Why?", "the private words of a user"]
+    assert answer["usage"]["input_tokens"] == 200
+    assert [citation["document_id"] for citation in answer["citations"]] == ["doc-1"]
+    assert "ToolRuns" in capsys.readouterr().out
+    assert "private" not in str([vars(record) for record in caplog.records])
+
+
+def test_a_failing_tool_is_logged_by_its_kind_alone(
+    cloud: Cloud, library: Library, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def second_fails(*_: Any, **__: Any) -> Any:
+        if cloud.model.calls:
+            raise ZeroDivisionError("the private words of a user")
+        return []
+
+    monkeypatch.setattr(RetrievalFunction, "retrieve", second_fails)
+    cloud.model.script = {MODEL: [[SEARCH], ["I could not look."]]}
+    status, answer, _ = cloud.chat()
+    assert (status, answer["message"]) == (200, "I could not look.")
+    [failed] = [record for record in caplog.records if record.getMessage() == "A tool failed"]
+    assert vars(failed)["tool"] == "search_knowledge"
+    assert vars(failed)["kind"] == "ZeroDivisionError"
+    assert "private" not in str([vars(record) for record in caplog.records])
+
+
+def test_a_streamed_turn_tells_of_its_tools_after_what_was_said_before(cloud: Cloud, library: Library) -> None:
+    cloud.model.script = {MODEL: [["Let me see.", SEARCH], ["So it is [1]."]]}
+    cloud.order(request_id="r-1")
+    kinds = [message["type"] for message in cloud.posts.messages]
+    assert kinds == ["message.delta", "tool", "tool", "message.delta", "message.done", "usage"]
+    _, started, done, _, whole, _ = cloud.posts.messages
+    assert (started["name"], started["status"], done["status"]) == ("search_knowledge", "started", "done")
+    assert started["turn_id"] == done["turn_id"] == whole["turn_id"]
+    assert whole["message"] == "Let me see.\n\nSo it is [1]."
+    cloud.posts.messages.clear()
+    cloud.order(request_id="r-1")
+    assert "tool" not in cloud.told()
 
 
 def test_what_nobody_expected_is_an_error_without_a_trace(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:

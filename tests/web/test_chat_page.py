@@ -1,10 +1,13 @@
 """The chat page in Chromium, against the deployed assistant."""
 
+import json
 import re
+import secrets
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -319,3 +322,83 @@ def test_a_phone_has_no_sideways_scroll_and_the_console_stays_clean(browser: Bro
         assert foreign == []
     finally:
         context.close()
+
+
+def test_past_conversations_are_searched_by_title_and_inside(page: Page, web: Any) -> None:
+    sign_in(page, web)
+    # The title is the beginning of the question.
+    word = f"quokka{secrets.token_hex(4)}"
+    ask(page, f"{word.title()}: {QUESTION} I ask because the train leaves soon, and a wombat waits for me there.")
+    finished_answer(page)
+    search = page.get_by_label("Search conversations")
+    titles = page.locator("#conversation-list .title")
+
+    search.fill(word)
+    expect(titles).to_have_count(1)
+    expect(page.get_by_role("navigation").get_by_role("status")).to_have_text("1 conversation found")
+    search.fill("WOMBAT waits")
+    expect(titles).to_have_count(0)
+    page.get_by_role("button", name="Search inside them too").click()
+    expect(titles.filter(has_text=re.compile(word, re.IGNORECASE))).to_have_count(1)
+
+
+def test_a_conversation_is_exported_as_text_and_as_data(page: Page, web: Any) -> None:
+    sign_in(page, web)
+    ask(page, QUESTION)
+    finished_answer(page)
+    contents = {}
+    for name in ("As text (Markdown)", "As data (JSON)"):
+        page.get_by_role("button", name="Export").click()
+        with page.expect_download() as downloaded:
+            page.get_by_role("button", name=name).click()
+        contents[Path(downloaded.value.suggested_filename).suffix] = downloaded.value.path().read_text()
+
+    assert QUESTION in contents[".md"]
+    assert re.search(r"^- \[1\] \S+\.md", contents[".md"], re.MULTILINE)
+    exported = json.loads(contents[".json"])
+    assert [turn["role"] for turn in exported["turns"]] == ["user", "assistant"]
+
+
+def test_a_conversation_is_deleted_after_a_question(page: Page, web: Any) -> None:
+    sign_in(page, web)
+    ask(page, f"{QUESTION} Numbat.")
+    finished_answer(page)
+    listed = page.locator("#conversation-list .title", has_text="Numbat")
+    expect(listed).to_have_count(1)
+
+    page.get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("button", name="Keep it")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(listed).to_have_count(1)
+    expect(page.get_by_role("button", name="Delete")).to_be_focused()
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_role("button", name="Delete it").click()
+
+    expect(listed).to_have_count(0)
+    expect(page.locator("article")).to_have_count(0)
+    expect(page.get_by_label("Your message")).to_be_focused()
+    page.reload()
+    expect(page.locator("#conversation-list button").first).to_be_visible()
+    expect(listed).to_have_count(0)
+
+
+def test_the_theme_can_be_chosen_and_stays(page: Page, web: Any) -> None:
+    sign_in(page, web)
+    background = "getComputedStyle(document.documentElement).backgroundColor"
+    page.emulate_media(color_scheme="light")
+    light = page.evaluate(background)
+    page.get_by_role("button", name="Theme: system").click()
+    page.get_by_role("button", name="Theme: light").click()
+    expect(page.get_by_role("button", name="Theme: dark")).to_be_visible()
+    dark = page.evaluate(background)
+    assert dark != light
+    page.reload()
+    expect(page.get_by_role("button", name="Theme: dark")).to_be_visible()
+    assert page.evaluate(background) == dark
+
+
+def test_the_page_says_who_answers_finds_and_listens(page: Page, web: Any) -> None:
+    sign_in(page, web)
+    config = page.evaluate("fetch('/config.json').then((response) => response.json())")
+    about = page.get_by_role("navigation").get_by_role("definition")
+    expect(about).to_have_text([config["model"], config["embedder"], config["recogniser"]])

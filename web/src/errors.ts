@@ -21,6 +21,22 @@ const SENTENCES: Record<string, string> = {
   internal: "Something went wrong on our side. Try again in a moment.",
   unreachable: "The assistant cannot be reached. Check your connection.",
   no_answer: "No answer came. Try again.",
+  microphone_refused: "The microphone is blocked. Allow it for this page in the browser's settings, then talk again.",
+  microphone_missing: "No microphone was found. Plug one in, or type instead.",
+  microphone_busy: "The microphone cannot be used just now; another program may have it. Close that and talk again.",
+  microphone_insecure: "A browser gives the microphone to secure pages only. Open this page by https, or type instead.",
+  microphone_failed: "The microphone did not start. Try again, or type instead.",
+  microphone_lost: "The microphone went away, so the call has ended.",
+  audio_failed: "The browser's audio did not start. Try again.",
+  engine_unavailable: "The voice service does not answer just now. Try again in a moment, or type instead.",
+  session_unavailable: "The call could not be connected. Try again in a moment, or type instead.",
+  language_unsupported: "The assistant does not speak that language.",
+  audio_flood: "Too much sound came at once, so the call has ended. Talk again.",
+  call_flood: "Too much sound came at once, so the call has ended. Talk again.",
+  call_idle: "Nobody spoke for ten minutes, so the call has ended.",
+  call_replaced: "The call goes on in another window or on another device.",
+  call_limit: "The call has reached its longest time. Talk again to go on with the conversation.",
+  call_failed: "The call failed on our side. Talk again to go on with the conversation.",
 };
 
 /** One sentence for people. Codes without a sentence of their own speak with the server's words. */

@@ -13,26 +13,24 @@ from .props import VoiceApiProps
 # Chosen by name, so that the ticket in the query string of $connect and what people say can never be logged.
 _COMMON = {
     "requestId": "$context.requestId",
-    "requestTime": "$context.requestTime",
     "routeKey": "$context.routeKey",
     "status": "$context.status",
-    "integrationStatus": "$context.integration.status",
     "integrationLatency": "$context.integration.latency",
     "error": "$context.error.message",
     "integrationError": "$context.integration.error",
     "authorizerError": "$context.authorizer.error",
 }
 HTTP_FIELDS = _COMMON | {
+    "requestTime": "$context.requestTime",
+    "integrationStatus": "$context.integration.status",
     "httpMethod": "$context.httpMethod",
     "protocol": "$context.protocol",
     "responseLength": "$context.responseLength",
     "responseLatency": "$context.responseLatency",
 }
-WEBSOCKET_FIELDS = _COMMON | {
-    "eventType": "$context.eventType",
-    "connectionId": "$context.connectionId",
-    "messageId": "$context.messageId",
-}
+# There is a line for each audio frame, eleven a second in a call: nothing says again what another field or the log
+# event's own time says.
+WEBSOCKET_FIELDS = _COMMON | {"eventType": "$context.eventType", "connectionId": "$context.connectionId"}
 
 
 class AccessLog(Construct):

@@ -28,7 +28,9 @@ class VoiceApiProps:
     audio_frames_table: where the route `audio` puts frames; without it there is no such route.
     keep_frames_for: time to live of a frame; a session worker reads it within seconds.
     allowed_origins: origins that may call the HTTP API from a browser on another origin; none by default.
-    http_throttle, websocket_throttle: for the whole stage. An audio client sends about 11 messages a second.
+    http_throttle, websocket_throttle: for the whole stage.
+    audio_throttle: for the route `audio` alone, out of its own bucket: an audio client sends about 11 frames a second,
+        and a flood of them must leave room for everything else. Without it the stage's holds.
     log_retention: of both access logs.
     log_encryption_key: encrypts both access logs; its policy must admit the CloudWatch Logs service.
     removal_policy: of both access logs.
@@ -41,6 +43,7 @@ class VoiceApiProps:
     allowed_origins: Sequence[str] = ()
     http_throttle: Throttle = Throttle(rate=50, burst=100)
     websocket_throttle: Throttle = Throttle(rate=500, burst=1000)
+    audio_throttle: Throttle | None = None
     log_retention: logs.RetentionDays = logs.RetentionDays.ONE_MONTH
     log_encryption_key: kms.IKey | None = None
     removal_policy: RemovalPolicy = RemovalPolicy.DESTROY

@@ -1,6 +1,7 @@
 """The HTTP API and the WebSocket API of an assistant."""
 
 from collections.abc import Sequence
+from typing import cast
 
 from aws_cdk import Duration, Stack
 from aws_cdk import aws_apigatewayv2 as apigwv2
@@ -80,6 +81,21 @@ class VoiceApi(Construct):
                 table=props.audio_frames_table,
                 keep_for=props.keep_frames_for,
             )
+            if props.audio_throttle is not None:
+                self._throttle_route("audio", props.audio_throttle)
+
+    def _throttle_route(self, route_key: str, throttle: Throttle) -> None:
+        stage = cast(apigwv2.CfnStage, self.websocket_stage.node.default_child)
+        # A route's settings replace the stage's, metrics among them. Plain JSON: CDK writes no other into this map.
+        stage.route_settings = {
+            route_key: {
+                "ThrottlingRateLimit": throttle.rate,
+                "ThrottlingBurstLimit": throttle.burst,
+                "DetailedMetricsEnabled": True,
+            }
+        }
+        # API Gateway refuses settings of a route that it does not know yet.
+        stage.node.add_dependency(self.websocket_api.node.find_child(f"{route_key}-Route"))
 
     @property
     def http_domain(self) -> str:

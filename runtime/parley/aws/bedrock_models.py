@@ -1,15 +1,18 @@
 """Language models on Amazon Bedrock, through Converse and ConverseStream."""
 
+import json
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, EventStreamError, ReadTimeoutError
 
 from parley.aws import clients
 from parley.aws.failures import error_code
-from parley.conversation.models import Completion, ModelFailure, Prompt, Reason
+from parley.aws.inline_thoughts import WithoutThoughts
+from parley.conversation.models import Completion, Message, ModelFailure, Prompt, Reason
+from parley.conversation.tools.tool import ToolSpec, ToolUse
 
 if TYPE_CHECKING:
     from mypy_boto3_bedrock_runtime.client import BedrockRuntimeClient
@@ -31,11 +34,16 @@ REASONS: dict[str, Reason] = {
 }
 
 
+TOOLS_REFUSED = "support tool use"
+"""What Bedrock says of a model that knows no tools, or none while it streams, holds these words."""
+
+
 class BedrockModels:
     """The LanguageModel protocol over Bedrock Runtime. `client_for` gives the client for a read timeout in seconds."""
 
     def __init__(self, client_for: "Callable[[int], BedrockRuntimeClient]" = clients.bedrock_runtime) -> None:
         self._client_for = client_for
+        self._without_tools: set[tuple[str, bool]] = set()
 
     def generate(
         self, model_id: str, prompt: Prompt, *, timeout_seconds: float, on_text: Callable[[str], None] | None = None
@@ -46,16 +54,40 @@ class BedrockModels:
         request: dict[str, Any] = {
             "modelId": model_id,
             "system": [{"text": prompt.system}],
-            "messages": [{"role": message.role, "content": [{"text": message.text}]} for message in prompt.messages],
+            "messages": [{"role": message.role, "content": _blocks(message)} for message in prompt.messages],
             "inferenceConfig": {"maxTokens": prompt.max_tokens},
         }
         ends_at = time.monotonic() + timeout_seconds
+        way = (model_id, on_text is not None)
+        if prompt.tools and (way not in self._without_tools or _is_about_tools(prompt)):
+            request["toolConfig"] = {"tools": [_tool(spec) for spec in prompt.tools]}
+        try:
+            completion = self._call(client, request, on_text, ends_at)
+        except ModelFailure as failure:
+            if not _refuses_tools(failure) or _is_about_tools(prompt):
+                raise
+            # It answers all the same, from the passages that it was given; and is not offered tools again.
+            self._without_tools.add(way)
+            del request["toolConfig"]
+            completion = self._call(client, request, on_text, ends_at)
+        if not completion.text.strip() and not completion.tool_uses:
+            raise ModelFailure(model_id, "unavailable", "empty answer")
+        return completion
+
+    @staticmethod
+    def _call(
+        client: "BedrockRuntimeClient",
+        request: dict[str, Any],
+        on_text: Callable[[str], None] | None,
+        ends_at: float,
+    ) -> Completion:
+        model_id = request["modelId"]
+        thoughts = WithoutThoughts() if "amazon.nova" in model_id and "toolConfig" in request else None
         try:
             if on_text is None:
-                completion = _completed(client.converse(**request))
-            else:
-                events: Iterable[Any] = client.converse_stream(**request)["stream"]
-                completion = _streamed(model_id, events, on_text, ends_at)
+                return _completed(client.converse(**request), thoughts)
+            events: Iterable[Any] = client.converse_stream(**request)["stream"]
+            return _streamed(model_id, events, on_text, ends_at, thoughts)
         except (ReadTimeoutError, ConnectTimeoutError) as error:
             raise ModelFailure(model_id, "timeout") from error
         except EventStreamError as error:
@@ -64,36 +96,100 @@ class BedrockModels:
             raise ModelFailure(model_id, _reason(error), error_code(error)) from error
         except BotoCoreError as error:
             raise ModelFailure(model_id, "unavailable", type(error).__name__) from error
-        if not completion.text.strip():
-            raise ModelFailure(model_id, "unavailable", "empty answer")
-        return completion
 
 
-def _completed(response: Any) -> Completion:
-    blocks = response["output"]["message"]["content"]
-    usage = response["usage"]
-    return Completion(
-        text="".join(block.get("text", "") for block in blocks),
-        input_tokens=usage["inputTokens"],
-        output_tokens=usage["outputTokens"],
+def _blocks(message: Message) -> list[dict[str, Any]]:
+    # No `status` in a result: not every model takes one, and an error says so in its content.
+    blocks: list[dict[str, Any]] = [
+        {"toolResult": {"toolUseId": use_id, "content": [{"json": result.content}]}}
+        for use_id, result in message.tool_results.items()
+    ]
+    if message.text.strip() or not (message.tool_uses or message.tool_results):
+        blocks.append({"text": message.text})
+    for use in message.tool_uses:
+        arguments = use.arguments if isinstance(use.arguments, Mapping) else {}
+        blocks.append({"toolUse": {"toolUseId": use.id, "name": use.name, "input": arguments}})
+    return blocks
+
+
+def _tool(spec: ToolSpec) -> dict[str, Any]:
+    schema = {"json": dict(spec.input_schema)}
+    return {"toolSpec": {"name": spec.name, "description": spec.description, "inputSchema": schema}}
+
+
+def _is_about_tools(prompt: Prompt) -> bool:
+    return any(message.tool_uses or message.tool_results for message in prompt.messages)
+
+
+def _refuses_tools(failure: ModelFailure) -> bool:
+    cause = failure.__cause__
+    return (
+        failure.reason == "rejected"
+        and isinstance(cause, ClientError)
+        and TOOLS_REFUSED in str(cause.response.get("Error", {}).get("Message", ""))
     )
 
 
-def _streamed(model_id: str, events: Iterable[Any], on_text: Callable[[str], None], ends_at: float) -> Completion:
+def _completed(response: Any, thoughts: WithoutThoughts | None) -> Completion:
+    blocks = response["output"]["message"]["content"]
+    usage = response["usage"]
+    text = "".join(block.get("text", "") for block in blocks)
+    uses = [block["toolUse"] for block in blocks if "toolUse" in block]
+    return Completion(
+        text=thoughts.feed(text) + thoughts.rest() if thoughts else text,
+        input_tokens=usage["inputTokens"],
+        output_tokens=usage["outputTokens"],
+        tool_uses=tuple(ToolUse(use["toolUseId"], use["name"], use["input"]) for use in uses),
+    )
+
+
+def _streamed(
+    model_id: str,
+    events: Iterable[Any],
+    on_text: Callable[[str], None],
+    ends_at: float,
+    thoughts: WithoutThoughts | None,
+) -> Completion:
     pieces: list[str] = []
+    uses: dict[int, dict[str, str]] = {}
     usage = {"inputTokens": 0, "outputTokens": 0}
+
+    def say(text: str) -> None:
+        if text:
+            pieces.append(text)
+            on_text(text)
+
     for event in events:
         # The read timeout starts again with every event: only this check ends a stream that trickles.
         if time.monotonic() > ends_at:
             raise ModelFailure(model_id, "timeout", "stream")
-        if "contentBlockDelta" in event:
-            text = event["contentBlockDelta"]["delta"].get("text", "")
-            if text:
-                pieces.append(text)
-                on_text(text)
+        if "contentBlockStart" in event:
+            block = event["contentBlockStart"]
+            if use := block["start"].get("toolUse"):
+                uses[block["contentBlockIndex"]] = {"id": use["toolUseId"], "name": use["name"], "input": ""}
+        elif "contentBlockDelta" in event:
+            block = event["contentBlockDelta"]
+            if use := block["delta"].get("toolUse"):
+                uses[block["contentBlockIndex"]]["input"] += use["input"]
+            text = block["delta"].get("text", "")
+            say(thoughts.feed(text) if thoughts else text)
         elif "metadata" in event:
             usage = event["metadata"].get("usage", usage)
-    return Completion(text="".join(pieces), input_tokens=usage["inputTokens"], output_tokens=usage["outputTokens"])
+    say(thoughts.rest() if thoughts else "")
+    return Completion(
+        text="".join(pieces),
+        input_tokens=usage["inputTokens"],
+        output_tokens=usage["outputTokens"],
+        tool_uses=tuple(ToolUse(use["id"], use["name"], _arguments(use["input"])) for use in uses.values()),
+    )
+
+
+def _arguments(text: str) -> Any:
+    try:
+        # A tool without arguments is asked for with none at all.
+        return json.loads(text or "{}")
+    except ValueError:
+        return text
 
 
 def _reason(error: ClientError) -> Reason:

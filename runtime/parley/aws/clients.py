@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
     from mypy_boto3_s3vectors.client import S3VectorsClient
     from mypy_boto3_sqs.client import SQSClient
+    from mypy_boto3_transcribe.client import TranscribeServiceClient
 
     from parley.aws.opensearch_http import Collection
 
@@ -109,6 +110,13 @@ def s3_vectors(read_timeout: float, attempts: int) -> "S3VectorsClient":
 def sqs() -> "SQSClient":
     """The SQS client."""
     client: SQSClient = make_client("sqs", read_timeout=STORE_READ_SECONDS, attempts=STORE_ATTEMPTS)
+    return client
+
+
+@cache
+def transcribe() -> "TranscribeServiceClient":
+    """The Transcribe client for batch jobs."""
+    client: TranscribeServiceClient = make_client("transcribe", read_timeout=5.0, attempts=STORE_ATTEMPTS)
     return client
 
 

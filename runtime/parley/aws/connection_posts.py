@@ -51,7 +51,7 @@ class Connection:
                 self._client.post_to_connection(ConnectionId=self.connection_id, Data=data)
             except ClientError as error:
                 code = error_code(error)
-                if code in {"GoneException", "410"}:
+                if code in _GONE:
                     raise ConnectionGone from error
                 if not is_passing(error):
                     raise ConnectionUnreachable(code) from error
@@ -60,3 +60,16 @@ class Connection:
             else:
                 return
         raise ConnectionUnreachable("too many attempts")
+
+    def close(self) -> None:
+        """End the connection. Raises ConnectionGone when it has ended, or ConnectionUnreachable."""
+        try:
+            self._client.delete_connection(ConnectionId=self.connection_id)
+        except ClientError as error:
+            code = error_code(error)
+            raise (ConnectionGone if code in _GONE else ConnectionUnreachable)(code) from error
+        except BotoCoreError as error:
+            raise ConnectionUnreachable("no answer") from error
+
+
+_GONE = frozenset({"GoneException", "410"})

@@ -28,6 +28,7 @@ from parley.conversation.store import Exchange, History, Page, StoredAnswer
 from parley.conversation.turns import Conversation, Knowledge, RequestKey, Turn, Usage, is_id
 from parley.errors import StoreUnavailable, ValidationFailed
 from parley.knowledge.passages import Citation
+from parley.speech.lease import LeaseLost
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
@@ -48,7 +49,10 @@ class _Content(msgspec.Struct, omit_defaults=True):
 
 
 class ConversationTable:
-    """The ConversationStore protocol over one table. `retention_days` counts from a conversation's last turn."""
+    """The ConversationStore protocol over one table. `retention_days` counts from a conversation's last turn.
+
+    With a `fence`, an item of TransactWriteItems, `append` raises LeaseLost unless its condition holds.
+    """
 
     def __init__(
         self,
@@ -57,6 +61,7 @@ class ConversationTable:
         cipher: Callable[[], ContentCipher],
         *,
         retention_days: int = 30,
+        fence: Mapping[str, Any] | None = None,
         clock: Callable[[], float] = time.time,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -64,6 +69,7 @@ class ConversationTable:
         self._client = client
         self._cipher = cipher
         self._retention_seconds = retention_days * SECONDS_PER_DAY
+        self._fence = fence
         self._clock = clock
         self._pause = pause
 
@@ -105,7 +111,10 @@ class ConversationTable:
             except ClientError as error:
                 if error_code(error) != "TransactionCanceledException":
                     raise
-                metadata, *_, marker = [reason.get("Code", "None") for reason in _reasons(error)]
+                metadata, *others = [reason.get("Code", "None") for reason in _reasons(error)]
+                if self._fence and others and others.pop() == "ConditionalCheckFailed":
+                    raise LeaseLost from error
+                marker = others[-1] if others else metadata
                 if exchange.request and marker == "ConditionalCheckFailed":
                     raise AlreadyAnswered from error
                 if metadata == "ConditionalCheckFailed":
@@ -264,7 +273,7 @@ class ConversationTable:
                 "expires_at": expires_at,
             }
             writes.append(self._put(request))
-        return writes
+        return [*writes, self._fence] if self._fence else writes
 
     def _put(self, item: Mapping[str, Any]) -> dict[str, Any]:
         condition = "attribute_not_exists(pk)"

@@ -1,4 +1,4 @@
-"""The documents queue, from the worker's side: what it holds, what it puts back, and what it gives up.
+"""A queue of events about files, from the worker's side: what it holds, what it puts back, and what it gives up.
 
 A message comes back by itself once nobody has held it for HOLD_SECONDS: so a worker that was killed is noticed within
 seconds, however long the work on a document may take.
@@ -52,7 +52,7 @@ class Delivery:
 
 
 class DocumentsQueue:
-    """A queue of document events, and the queue for those that are given up."""
+    """A queue of events about documents or recordings, and the queue for those that are given up."""
 
     def __init__(self, client: "SQSClient", queue_url: str, dead_letter_queue_url: str) -> None:
         self._client = client
@@ -86,15 +86,17 @@ class DocumentsQueue:
 
         Raises StoreUnavailable.
         """
-        self._send(self._queue_url, delivery)
+        self.send(delivery.body)
 
     def give_up(self, delivery: Delivery) -> None:
         """Put it into the dead-letter queue; the caller then lets this one be deleted. Raises StoreUnavailable."""
-        self._send(self._dead_letter_queue_url, delivery)
-
-    def _send(self, url: str, delivery: Delivery) -> None:
         with store_errors():
-            self._client.send_message(QueueUrl=url, MessageBody=delivery.body)
+            self._client.send_message(QueueUrl=self._dead_letter_queue_url, MessageBody=delivery.body)
+
+    def send(self, body: str, *, after_seconds: int = 0) -> None:
+        """Queue a message that comes after so many seconds, 900 at most. Raises StoreUnavailable."""
+        with store_errors():
+            self._client.send_message(QueueUrl=self._queue_url, MessageBody=body, DelaySeconds=after_seconds)
 
     def _hide(self, seconds: Mapping[Delivery, int]) -> None:
         """Set when messages come again. When that fails they come sooner or later than wished: no more than that."""

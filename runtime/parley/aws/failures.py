@@ -14,6 +14,7 @@ THROTTLED = frozenset(
         "ThrottlingException",
         "Throttling",
         "TooManyRequestsException",
+        "TransactionConflictException",
         "TransactionInProgressException",
         "LimitExceededException",
         "429",

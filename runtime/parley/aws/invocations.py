@@ -1,4 +1,4 @@
-"""Other functions of this product: retrieval (answers) and turns (started, not waited for)."""
+"""Other functions of this product: retrieval (answers), turns and session workers (started, not waited for)."""
 
 import math
 from typing import TYPE_CHECKING
@@ -60,15 +60,15 @@ class RetrievalFunction:
         return True
 
 
-class TurnFunction:
-    """Starts turns in the turn function, which answers over the client's connection."""
+class BackgroundFunction:
+    """A function that is started and not waited for: it answers over the client's connection."""
 
     def __init__(self, function_name: str, client: "LambdaClient") -> None:
         self._function_name = function_name
         self._client = client
 
     def start(self, payload: bytes) -> None:
-        """Start a turn and return at once. Raises Throttled when Lambda takes no more for now."""
+        """Start it and return at once. Raises Throttled when Lambda takes no more for now."""
         try:
             self._client.invoke(FunctionName=self._function_name, InvocationType="Event", Payload=payload)
         except (BotoCoreError, ClientError) as error:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Protocol
 
 import msgspec
 
@@ -9,10 +10,11 @@ from parley.conversation.citations import cited_passages
 from parley.conversation.deadline import Deadline
 from parley.conversation.errors import AlreadyAnswered, ConversationNotFound, RequestKeyReused
 from parley.conversation.models import ModelChoice, ModelFailure, ModelRole
-from parley.conversation.prices import cost_usd
 from parley.conversation.prompts import HISTORY_MESSAGES, build_prompt
+from parley.conversation.rounds import Asker, OnTool, Rounds, ToolRun
 from parley.conversation.store import ConversationStore, Exchange, History
-from parley.conversation.turns import Knowledge, RequestKey, Turn, Usage, is_id, new_id, timestamp, title_of
+from parley.conversation.tools.tool import Tool
+from parley.conversation.turns import Knowledge, RequestKey, Turn, is_id, new_id, timestamp, title_of
 from parley.errors import ParleyError
 from parley.knowledge.passages import Passage, Retriever
 
@@ -46,8 +48,16 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     conversation_id: str
     turn: Turn
     failures: tuple[ModelFailure, ...] = ()
+    tool_runs: tuple[ToolRun, ...] = ()
     replayed: bool = False
     source_urls: Mapping[int, str] = {}
+
+
+class OfferTools(Protocol):
+    """Chooses tools for a model."""
+
+    def __call__(self, *, knowledge: bool) -> Mapping[str, Tool]:
+        """The tools by name; without `knowledge` none that needs documents."""
 
 
 def utc_now() -> datetime:
@@ -55,16 +65,32 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def no_tools(*, knowledge: bool) -> Mapping[str, Tool]:
+    """Offers the model no tool."""
+    return {}
+
+
 class Assistant(msgspec.Struct, frozen=True, kw_only=True):
-    """Answers questions. Without a retriever, knowledge is off."""
+    """Answers questions. Without a retriever, knowledge is off.
+
+    `tools` gives those that a model is offered, by name, with or without knowledge.
+    """
 
     store: ConversationStore
     models: ModelChoice
     retriever: Retriever | None = None
+    tools: OfferTools = no_tools
     now: Callable[[], datetime] = utc_now
 
-    def answer(self, question: Question, deadline: Deadline, *, on_text: Callable[[str], None] | None = None) -> Answer:
-        """Answer and store; with `on_text`, the answer's pieces as they come.
+    def answer(
+        self,
+        question: Question,
+        deadline: Deadline,
+        *,
+        on_text: Callable[[str], None] | None = None,
+        on_tool: OnTool | None = None,
+    ) -> Answer:
+        """Answer and store; with `on_text`, the answer's pieces as they come, and with `on_tool` the use of tools.
 
         A request that was answered before gets the stored answer again. Raises ConversationNotFound, NoModelAnswered,
         TurnTimedOut, RequestKeyReused, ConversationBusy or StoreUnavailable; then nothing is stored.
@@ -75,24 +101,36 @@ class Assistant(msgspec.Struct, frozen=True, kw_only=True):
         conversation_id = question.conversation_id or new_id(asked_at)
         history = self._history(question)
         passages, knowledge = self._passages(question, deadline)
+        # A knowledge path that has just failed is not asked again: it would take the models' time.
+        tools = self.tools(knowledge=knowledge in {"used", "none"})
         prompt = build_prompt(
-            history.turns, question.message, passages, knowledge_unavailable=knowledge == "unavailable"
+            history.turns,
+            question.message,
+            passages,
+            knowledge_unavailable=knowledge == "unavailable",
+            tools=[tool.spec for tool in tools.values()],
         )
-        choice = self.models.generate(question.role, prompt, deadline, reserve=STORE_SECONDS, on_text=on_text)
-        completion = choice.completion
+        asker = Asker(subject=question.subject, conversation_id=conversation_id, retriever=self.retriever)
+        rounds = Rounds(
+            self.models,
+            question.role,
+            deadline,
+            tools=tools,
+            asker=asker,
+            reserve=STORE_SECONDS,
+            on_text=on_text,
+            on_tool=on_tool,
+        )
+        conclusion = rounds.answer(prompt, passages)
         turn = Turn(
             turn_id=question.turn_id,
             role="assistant",
-            text=completion.text,
+            text=conclusion.text,
             created_at=timestamp(self.now()),
-            citations=cited_passages(completion.text, passages),
-            knowledge=knowledge,
-            model=choice.model_id,
-            usage=Usage(
-                input_tokens=completion.input_tokens,
-                output_tokens=completion.output_tokens,
-                cost_usd=cost_usd(choice.model_id, completion.input_tokens, completion.output_tokens),
-            ),
+            citations=cited_passages(conclusion.text, conclusion.passages),
+            knowledge="used" if conclusion.passages else knowledge,
+            model=conclusion.model_id,
+            usage=conclusion.usage,
         )
         asked = Turn(turn_id=new_id(asked_at), role="user", text=question.message, created_at=timestamp(asked_at))
         exchange = Exchange(question=asked, answer=turn, title=title_of(question.message), request=question.request)
@@ -102,11 +140,12 @@ class Assistant(msgspec.Struct, frozen=True, kw_only=True):
             if stored := self.replay(question):
                 return stored
             raise ConversationNotFound from None
-        links = {citation.id: passages[citation.id - 1].source_url for citation in turn.citations}
+        links = {citation.id: conclusion.passages[citation.id - 1].source_url for citation in turn.citations}
         return Answer(
             conversation_id=conversation_id,
             turn=turn,
-            failures=choice.failures,
+            failures=conclusion.failures,
+            tool_runs=conclusion.tool_runs,
             source_urls={id_: url for id_, url in links.items() if url is not None},
         )
 

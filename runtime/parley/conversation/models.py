@@ -9,6 +9,7 @@ import msgspec
 
 from parley.conversation.deadline import Deadline
 from parley.conversation.errors import NoModelAnswered, TurnTimedOut
+from parley.conversation.tools.tool import ToolResult, ToolSpec, ToolUse
 
 type ModelRole = Literal["quick", "reasoning", "summary"]
 type Reason = Literal["throttled", "timeout", "unavailable", "rejected"]
@@ -24,10 +25,14 @@ SHORTEST_CALL_SECONDS = 0.5
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
-    """One message of a prompt."""
+    """One message of a prompt: text, what the assistant asks of tools, or what they gave."""
 
     role: Literal["user", "assistant"]
-    text: str
+    text: str = ""
+    tool_uses: tuple[ToolUse, ...] = ()
+    """The assistant's; the next message holds a result for each."""
+    tool_results: Mapping[str, ToolResult] = {}
+    """In a user's message: the results of the message before it, by the ids of their ToolUses."""
 
 
 class Prompt(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,14 +41,17 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     system: str
     messages: Sequence[Message]
     max_tokens: int = 2048
+    tools: Sequence[ToolSpec] = ()
+    """What the model may ask for. Messages about tools need them here."""
 
 
 class Completion(msgspec.Struct, frozen=True, kw_only=True):
-    """What a model answered."""
+    """What a model answered: text, uses of tools, or both."""
 
     text: str
     input_tokens: int
     output_tokens: int
+    tool_uses: tuple[ToolUse, ...] = ()
 
 
 class ModelFailure(Exception):
@@ -63,7 +71,8 @@ class LanguageModel(Protocol):
     ) -> Completion:
         """The model's answer, within `timeout_seconds`; with `on_text`, also piece by piece as it comes.
 
-        Raises ModelFailure, and whatever `on_text` raises.
+        A model that cannot use tools answers without them, as long as no message is about one. Raises ModelFailure,
+        and whatever `on_text` raises.
         """
 
 
@@ -90,12 +99,15 @@ class ModelChoice(msgspec.Struct, frozen=True, kw_only=True):
         *,
         reserve: float = 0.0,
         on_text: Callable[[str], None] | None = None,
+        first: str | None = None,
+        alone: bool = False,
     ) -> Choice:
         """The answer of the role's first model that gives one, leaving `reserve` seconds of the deadline.
 
         The time left is shared among the models still to be asked. Once a piece has gone to `on_text` no other model
-        takes over, because its answer would continue another's sentence. Raises NoModelAnswered or TurnTimedOut, both
-        with the failures.
+        takes over, because its answer would continue another's sentence. `first` is the model that an answer was begun
+        with: it is asked before the others, or `alone`, when some of its text has been given out. Raises
+        NoModelAnswered or TurnTimedOut, both with the failures.
         """
         failures: list[ModelFailure] = []
         spoken = False
@@ -106,7 +118,9 @@ class ModelChoice(msgspec.Struct, frozen=True, kw_only=True):
             if on_text is not None:
                 on_text(text)
 
-        candidates = list(self.ids_by_role.get(role, ()))
+        candidates = [model_id for model_id in self.ids_by_role.get(role, ()) if model_id != first]
+        if first is not None:
+            candidates = [first] if alone else [first, *candidates]
         for round_number in range(ROUNDS):
             if round_number and candidates:
                 self.pause(random.uniform(0.1, BACKOFF_SECONDS))  # noqa: S311 - spreads callers out, guards nothing

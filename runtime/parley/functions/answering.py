@@ -20,6 +20,8 @@ from parley.conversation.assistant import Answer, Assistant, Question
 from parley.conversation.deadline import Deadline
 from parley.conversation.errors import ConversationNotFound, NoModelAnswered, TurnTimedOut
 from parley.conversation.models import ModelChoice, ModelFailure
+from parley.conversation.rounds import OnTool, ToolRun
+from parley.conversation.tools import registry
 from parley.conversation.turns import MESSAGE_LENGTH, RequestKey
 from parley.errors import PayloadTooLarge, StoreUnavailable, ValidationFailed
 from parley.functions.telemetry import logger, metrics
@@ -80,6 +82,7 @@ class Answering:
             ),
             models=ModelChoice(model=BedrockModels(), ids_by_role=settings.models),
             retriever=RetrievalFunction(settings.retrieval_function) if settings.retrieval_function else None,
+            tools=registry.offered,
         )
 
     @cached_property
@@ -88,28 +91,40 @@ class Answering:
         return RequestsOnce(self._settings.idempotency_table, clients.dynamodb())
 
     def answer(
-        self, question: Question, deadline: Deadline, context: Any, *, on_text: Callable[[str], None] | None = None
+        self,
+        question: Question,
+        deadline: Deadline,
+        context: Any,
+        *,
+        on_text: Callable[[str], None] | None = None,
+        on_tool: OnTool | None = None,
     ) -> Answer:
         """Answer a question, and count it. Raises what Assistant.answer raises, and TurnInProgress."""
         try:
-            answer = self._answer(question, deadline, context, on_text)
+            answer = self._answer(question, deadline, context, on_text, on_tool)
         except (NoModelAnswered, TurnTimedOut) as error:
             _count_failures(error.failures)
             raise
         _count_failures(answer.failures)
+        _count_tools(answer.tool_runs)
         if not answer.replayed:
             _count_turn(answer, deadline)
         return answer
 
     def _answer(
-        self, question: Question, deadline: Deadline, context: Any, on_text: Callable[[str], None] | None
+        self,
+        question: Question,
+        deadline: Deadline,
+        context: Any,
+        on_text: Callable[[str], None] | None,
+        on_tool: OnTool | None,
     ) -> Answer:
         if question.request is None:
-            return self.assistant.answer(question, deadline, on_text=on_text)
+            return self.assistant.answer(question, deadline, on_text=on_text, on_tool=on_tool)
         answers: list[Answer] = []
 
         def work() -> str:
-            answers.append(self.assistant.answer(question, deadline, on_text=on_text))
+            answers.append(self.assistant.answer(question, deadline, on_text=on_text, on_tool=on_tool))
             return answers[0].turn.turn_id
 
         try:
@@ -152,6 +167,14 @@ def _count_failures(failures: tuple[ModelFailure, ...]) -> None:
     for failure in failures:
         logger.warning("A model did not answer", model=failure.model_id, reason=failure.reason)
         metrics.add_metric(name="ModelFallbacks", unit=MetricUnit.Count, value=1)
+
+
+def _count_tools(runs: tuple[ToolRun, ...]) -> None:
+    for run in runs:
+        metrics.add_metric(name="ToolRuns", unit=MetricUnit.Count, value=1)
+        if run.error_kind is not None:
+            logger.warning("A tool failed", tool=run.name, kind=run.error_kind)
+            metrics.add_metric(name="ToolFailures", unit=MetricUnit.Count, value=1)
 
 
 def _count_turn(answer: Answer, deadline: Deadline) -> None:

@@ -11,14 +11,15 @@ from typing import Any
 
 import msgspec
 
-from parley.functions import chat, conversations, documents, health, retrieval, tickets
+from parley.functions import chat, conversations, documents, health, recordings, retrieval, tickets
 from parley.functions.http import STATUS_BY_CODE, ErrorResponse, Parameter, Route
-from parley.functions.messages import FromClient, FromServer
+from parley.functions.messages import FromClient
+from parley.server_messages import FromServer
 
 VERSION = "1.0.0"
 """Of the interfaces: a breaking change counts up the first number."""
 
-MODULES = (health, chat, conversations, tickets, retrieval, documents)
+MODULES = (health, chat, conversations, tickets, retrieval, documents, recordings)
 
 REF = "#/components/schemas/{name}"
 

@@ -9,7 +9,8 @@ from parley.conversation.deadline import HTTP_TURN_SECONDS, Deadline
 from parley.conversation.turns import Knowledge, Usage
 from parley.functions.answering import Answering, ChatRole, TurnSettings, check_message, request_key
 from parley.functions.http import HttpApi, Parameter, Reply, Request
-from parley.functions.schemas import ConversationId, LinkedCitation, MessageText, linked_citations
+from parley.functions.schemas import ConversationId, MessageText, linked_citations
+from parley.server_messages import LinkedCitation
 
 api = HttpApi()
 

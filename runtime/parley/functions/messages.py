@@ -1,4 +1,4 @@
-"""The WebSocket interface: what clients send, what they are sent, and how it goes over the connection."""
+"""The WebSocket interface: what clients send, and how `parley.server_messages` go over the connection."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from parley.aws.connection_posts import MESSAGE_BYTES, Connection, ConnectionGone, ConnectionUnreachable
-from parley.conversation.turns import Knowledge
-from parley.errors import ParleyError
+from parley.conversation.turns import Medium
 from parley.functions.answering import ChatRole
-from parley.functions.schemas import ConversationId, LinkedCitation, MessageText
+from parley.functions.schemas import ConversationId, MessageText
 from parley.functions.telemetry import logger
+from parley.server_messages import ErrorMessage, MessageDelta, ServerMessage
 
 DELTA_SECONDS = 0.05
 """Pieces of an answer are gathered this long: models send one for every few characters, and each post takes time."""
@@ -25,6 +25,10 @@ DELTA_BYTES = 24 * 1024
 type RequestId = Annotated[
     str, msgspec.Meta(min_length=1, max_length=128, description="Makes a retry safe; comes back with the answer.")
 ]
+type Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+type Seq = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+type Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=86_400_000)]
+type Base64 = Annotated[str, msgspec.Meta(extra_json_schema={"contentEncoding": "base64"})]
 
 
 class ClientMessage(
@@ -34,16 +38,49 @@ class ClientMessage(
 
 
 class SessionStart(ClientMessage, frozen=True, kw_only=True, tag="session.start"):
-    """Begin, or go on after a new connection. The session is the ticket's; naming another is an error."""
+    """Begin, or go on after a new connection. The session is the ticket's; naming another is an error.
+
+    A voice session is ready when `session.ready` comes: within 5 seconds, or `error` says `session_unavailable`. What
+    is fixed while the session lasts (engine, language, voice, conversation) need not be said again.
+    """
 
     session_id: str | None = None
-    last_seq: int | None = None
-    engine: str | None = None
-    language: str | None = None
+    medium: Medium = "text"
+    conversation_id: ConversationId | None = None
+    """Goes on by voice with a conversation that exists."""
+    last_seq: Annotated[int, msgspec.Meta(ge=0, le=2**53)] | None = None
+    """The number of the last audio frame that was sent: the server asks for what is missing up to there."""
+    engine: Name | None = None
+    language: Name | None = None
+    voice: Name | None = None
+
+
+class Audio(ClientMessage, frozen=True, kw_only=True, tag="audio"):
+    """A piece of what the user says: 10 to 200 ms, best 90, of PCM, 16-bit little-endian mono at 16 kHz, in base64.
+
+    It is never answered itself: `ack` says what is kept, `resend` what is missing. A frame is written once, and one
+    that is no number and base64 is not written at all. Frames sent before `session.start` belong to the session.
+    """
+
+    seq: Seq
+    """Counts from 1 without gaps, and goes on over reconnections."""
+    data: Base64
+
+
+class Played(ClientMessage, frozen=True, kw_only=True, tag="played"):
+    """How much of a turn's voice the user has heard: every half second, at an interruption, and at the end."""
+
+    turn_id: Name
+    ms: Milliseconds
+    """From the beginning of the turn's voice."""
 
 
 class Text(ClientMessage, frozen=True, kw_only=True, tag="text"):
-    """A message of text. Without a `conversation_id` it begins a conversation."""
+    """A message of text. Without a `conversation_id` it begins a conversation.
+
+    In a voice session it is answered there, by voice, and is at most 4,000 characters long; with another conversation's
+    id it is answered by text as ever.
+    """
 
     message: MessageText
     conversation_id: ConversationId | None = None
@@ -52,79 +89,17 @@ class Text(ClientMessage, frozen=True, kw_only=True, tag="text"):
 
 
 class Ping(ClientMessage, frozen=True, kw_only=True, tag="ping"):
-    """Asks for a pong, and keeps the connection open."""
+    """Asks for a pong, and keeps the connection open.
+
+    In a voice session, every 5 seconds: a ping that finds the session's worker dead starts another.
+    """
 
 
 class SessionEnd(ClientMessage, frozen=True, kw_only=True, tag="session.end"):
     """Ends the session."""
 
 
-class ServerMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
-    """Base of what the server sends."""
-
-
-class SessionReady(ServerMessage, frozen=True, kw_only=True, tag="session.ready"):
-    """The session can be used."""
-
-    session_id: str
-    conversation_id: str | None = None
-
-
-class MessageDelta(ServerMessage, frozen=True, kw_only=True, tag="message.delta"):
-    """The next piece of an answer."""
-
-    turn_id: str
-    text: str
-    request_id: str | None = None
-
-
-class MessageDone(ServerMessage, frozen=True, kw_only=True, tag="message.done"):
-    """An answer, whole and stored. It replaces the pieces."""
-
-    turn_id: str
-    conversation_id: str
-    message: str
-    citations: tuple[LinkedCitation, ...]
-    model: str
-    knowledge: Knowledge
-    request_id: str | None = None
-
-    # Clients may rely on `citations` even when there are none: an empty tuple is no default here.
-
-
-class UsageReport(ServerMessage, frozen=True, kw_only=True, tag="usage"):
-    """What a turn consumed; `cost_usd` is null for a model without a known price."""
-
-    turn_id: str
-    input_tokens: int
-    output_tokens: int
-    cost_usd: float | None
-
-
-class Pong(ServerMessage, frozen=True, kw_only=True, tag="pong"):
-    """The answer to a ping."""
-
-
-class SessionEnded(ServerMessage, frozen=True, kw_only=True, tag="session.ended"):
-    """The session is over."""
-
-
-class ErrorMessage(ServerMessage, frozen=True, kw_only=True, tag="error"):
-    """A message was refused, or its turn failed; nothing of it is stored. `retryable`: send it again."""
-
-    code: str
-    message: str
-    retryable: bool
-    request_id: str | None = None
-
-    @classmethod
-    def of(cls, error: ParleyError, request_id: str | None = None) -> "ErrorMessage":
-        """The message for an error."""
-        return cls(code=error.code, message=error.message, retryable=error.retryable, request_id=request_id)
-
-
-type FromClient = SessionStart | Text | Ping | SessionEnd
-type FromServer = SessionReady | MessageDelta | MessageDone | UsageReport | Pong | SessionEnded | ErrorMessage
+type FromClient = SessionStart | Audio | Played | Text | Ping | SessionEnd
 
 
 class TurnOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,6 +111,12 @@ class TurnOrder(msgspec.Struct, frozen=True, kw_only=True):
     conversation_id: str | None = None
     request_id: str | None = None
     model_role: Literal["quick", "reasoning"] = "quick"
+
+
+class WorkerOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """What the session worker is invoked with. All else stands on the session's item."""
+
+    session_id: str
 
 
 class Outbox:

@@ -1,6 +1,6 @@
 """The types that the HTTP and WebSocket interfaces share. Generated documents take their schemas from here."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Annotated
 
 import msgspec
@@ -8,6 +8,7 @@ import msgspec
 from parley.conversation.assistant import Answer
 from parley.conversation.turns import MESSAGE_LENGTH, Knowledge, Turn, Usage
 from parley.knowledge.passages import Citation
+from parley.server_messages import LinkedCitation
 
 # The limit is checked by the function rather than by the decoder, because it has a status of its own (413).
 type MessageText = Annotated[
@@ -19,15 +20,6 @@ type MessageText = Annotated[
 ]
 
 type ConversationId = Annotated[str, msgspec.Meta(description="The id of one of the caller's conversations.")]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinkedCitation(Citation):
-    """A passage that an answer refers to. Only a fresh answer has `source_url`, which opens the document for 15 minutes
-    (a PDF at the passage's page): later, `GET /knowledge/documents/{document_id}` gives another.
-    """
-
-    source_url: str | None = None
 
 
 def linked_citations(answer: Answer) -> tuple[LinkedCitation, ...]:

@@ -11,11 +11,13 @@ from parley.aws.connection_posts import Connection
 from parley.aws.sessions import ConnectionTable
 from parley.conversation.assistant import Answer, Question
 from parley.conversation.deadline import Deadline
+from parley.conversation.rounds import ToolStatus
 from parley.errors import ParleyError
 from parley.functions.answering import Answering, TurnSettings, request_key
-from parley.functions.messages import Deltas, ErrorMessage, MessageDone, Outbox, TurnOrder, UsageReport
+from parley.functions.messages import Deltas, Outbox, TurnOrder
 from parley.functions.schemas import linked_citations
 from parley.functions.telemetry import instrument, logger
+from parley.server_messages import ErrorMessage, MessageDone, ToolNotice, UsageReport
 
 TURN_SECONDS = 50.0
 """The longest turn. No gateway waits for it, but a person does."""
@@ -82,7 +84,13 @@ def _answer(order: TurnOrder, outbox: Outbox, context: Any) -> Answer:
         ),
     )
     deltas = Deltas(outbox, question.turn_id, order.request_id)
-    answer = answering().answer(question, Deadline.after(seconds), context, on_text=deltas.add)
+
+    def tell_of_tool(name: str, status: ToolStatus) -> None:
+        # What was said before it comes first.
+        deltas.flush()
+        outbox.send(ToolNotice(turn_id=question.turn_id, name=name, status=status))
+
+    answer = answering().answer(question, Deadline.after(seconds), context, on_text=deltas.add, on_tool=tell_of_tool)
     deltas.flush()
     return answer
 

@@ -1,4 +1,4 @@
-"""The WebSocket routes: $connect, $disconnect, session.start, text, session.end, ping and $default.
+"""The WebSocket routes: $connect, $disconnect, session.start, text, played, session.end, ping and $default.
 
 API Gateway does not give a route's result to the client: answers and errors go over the connection. A route never
 raises for what a client sent.
@@ -12,26 +12,17 @@ import msgspec
 
 from parley.aws import clients
 from parley.aws.connection_posts import Connection
-from parley.aws.invocations import RetrievalFunction, TurnFunction
+from parley.aws.invocations import BackgroundFunction, RetrievalFunction
+from parley.aws.session_routes import SessionRoutes
 from parley.aws.sessions import ConnectionTable
-from parley.errors import BadRequest, NotFound, ParleyError
+from parley.errors import BadRequest, NotFound, ParleyError, SessionNotStarted, ValidationFailed
 from parley.functions.answering import check_message
 from parley.functions.http import decode_json
 from parley.functions.identity import Connected, websocket_caller
-from parley.functions.messages import (
-    ErrorMessage,
-    FromClient,
-    Outbox,
-    Ping,
-    Pong,
-    SessionEnd,
-    SessionEnded,
-    SessionReady,
-    SessionStart,
-    Text,
-    TurnOrder,
-)
+from parley.functions.messages import FromClient, Outbox, Ping, Played, SessionEnd, SessionStart, Text, TurnOrder
 from parley.functions.telemetry import instrument, logger
+from parley.functions.voice_routes import VoiceRoutes
+from parley.server_messages import ErrorMessage, Pong, SessionEnded, SessionReady
 from parley.settings import Settings
 
 DONE: Mapping[str, int] = {"statusCode": 200}
@@ -50,6 +41,11 @@ class WebSocketSettings(Settings, frozen=True, kw_only=True):
     retention_days: int
     retrieval_function: str | None = None
     """Is told when a session starts; without documents there is none."""
+    voice_worker_function: str | None = None
+    """Without it there are no voice sessions."""
+    voice_engine: str = "nova-sonic"
+    languages: list[str] = msgspec.field(default_factory=list)
+    """Those that the engine is to speak, the first one unless a client asks for another."""
 
 
 @cache
@@ -65,9 +61,28 @@ def connections() -> ConnectionTable:
 
 
 @cache
-def turns() -> TurnFunction:
+def turns() -> BackgroundFunction:
     """The function that answers."""
-    return TurnFunction(settings().turn_function, clients.lambda_(INVOKE_SECONDS))
+    return BackgroundFunction(settings().turn_function, clients.lambda_(INVOKE_SECONDS))
+
+
+@cache
+def voice() -> VoiceRoutes | None:
+    """The voice sessions; None in an environment without voice."""
+    own = settings()
+    if own.voice_worker_function is None:
+        return None
+    return VoiceRoutes(
+        SessionRoutes(own.sessions_table, clients.dynamodb()),
+        BackgroundFunction(own.voice_worker_function, clients.lambda_(INVOKE_SECONDS)),
+        engine=own.voice_engine,
+        languages=own.languages,
+        connect=_connection,
+    )
+
+
+def _connection(connection_id: str) -> Connection:
+    return Connection(connection_id, clients.connections_api(settings().websocket_callback_url))
 
 
 def route(event: Mapping[str, Any], context: Any) -> Mapping[str, int]:
@@ -82,7 +97,7 @@ def route(event: Mapping[str, Any], context: Any) -> Mapping[str, int]:
         return {"statusCode": 401}
     if kind == "CONNECT":
         return _connect(caller)
-    outbox = Outbox(Connection(connection_id, clients.connections_api(settings().websocket_callback_url)))
+    outbox = Outbox(_connection(connection_id))
     body = event.get("body") or ""
     try:
         _answer(caller, body, outbox)
@@ -119,27 +134,52 @@ def _disconnect(connection_id: str) -> Mapping[str, int]:
 
 
 def _answer(caller: Connected, body: str, outbox: Outbox) -> None:
+    sessions = voice()
     match _decode(body):
         case SessionStart() as start:
-            if start.session_id not in {None, caller.session_id}:
-                raise NotFound("This connection belongs to another session.")
-            outbox.send(SessionReady(session_id=caller.session_id))
-            _warm_up_retrieval()
+            _start(caller, start, outbox)
         case Text() as text:
             check_message(text.message)
-            order = TurnOrder(
-                connection_id=caller.connection_id,
-                subject=caller.caller.subject,
-                message=text.message,
-                conversation_id=text.conversation_id,
-                request_id=text.request_id,
-                model_role=text.model_role,
-            )
-            turns().start(msgspec.json.encode(order))
+            if sessions is None or not sessions.say(caller, text):
+                _start_turn(caller, text)
+        case Played() as played:
+            if sessions is None:
+                raise SessionNotStarted
+            sessions.played(caller, played)
         case Ping():
             outbox.send(Pong())
+            if sessions is not None:
+                sessions.revive(caller)
         case SessionEnd():
-            outbox.send(SessionEnded())
+            # A voice session is ended by its worker, once what was said is stored.
+            if sessions is None or not sessions.end(caller):
+                outbox.send(SessionEnded())
+
+
+def _start(caller: Connected, start: SessionStart, outbox: Outbox) -> None:
+    if start.session_id not in {None, caller.session_id}:
+        raise NotFound("This connection belongs to another session.")
+    sessions = voice()
+    if start.medium == "text":
+        outbox.send(SessionReady(session_id=caller.session_id))
+        _warm_up_retrieval()
+    elif sessions is None:
+        raise ValidationFailed('`medium` can only be "text" here: this environment has no voice.')
+    else:
+        _warm_up_retrieval()
+        sessions.start(caller, start)
+
+
+def _start_turn(caller: Connected, text: Text) -> None:
+    order = TurnOrder(
+        connection_id=caller.connection_id,
+        subject=caller.caller.subject,
+        message=text.message,
+        conversation_id=text.conversation_id,
+        request_id=text.request_id,
+        model_role=text.model_role,
+    )
+    turns().start(msgspec.json.encode(order))
 
 
 def _warm_up_retrieval() -> None:
@@ -172,6 +212,6 @@ def _field(body: str, name: str) -> str | None:
     return value if isinstance(value, str) else None
 
 
-ACTIONS = frozenset(kind.__struct_config__.tag for kind in (SessionStart, Text, Ping, SessionEnd))
+ACTIONS = frozenset(kind.__struct_config__.tag for kind in (SessionStart, Text, Played, Ping, SessionEnd))
 
 handler = instrument(route)

@@ -128,9 +128,17 @@ def is_document_id(text: str) -> bool:
 
 
 def display_name(name: str) -> str:
-    """`name` as it is shown: without folders, control characters and text-direction overrides.
+    """A document's name as it is shown; see `clean_name`. Raises ValidationFailed also when its format is unknown."""
+    text = clean_name(name)
+    if extension(text) not in FORMATS:
+        raise ValidationFailed(f"`name` ends in one of {', '.join(FORMATS)}; other formats are not supported.")
+    return text
 
-    Raises ValidationFailed when nothing is left, it is too long, or its format is unknown.
+
+def clean_name(name: str) -> str:
+    """A file's name as it is shown: without folders, control characters and text-direction overrides.
+
+    Raises ValidationFailed when nothing is left, or it is too long.
     """
     text = unicodedata.normalize("NFC", name).replace("\\", "/").rsplit("/", 1)[-1]
     text = _BIDI_CONTROLS.sub("", text)
@@ -140,8 +148,6 @@ def display_name(name: str) -> str:
         raise ValidationFailed("`name` is a file's name, such as `handbook.md`.")
     if len(text) > MAX_NAME_LENGTH:
         raise ValidationFailed(f"`name` has at most {MAX_NAME_LENGTH} characters.")
-    if extension(text) not in FORMATS:
-        raise ValidationFailed(f"`name` ends in one of {', '.join(FORMATS)}; other formats are not supported.")
     return text
 
 

@@ -1,0 +1,255 @@
+"""What a minute of a call costs beside the models, and how many calls an account's default quotas allow.
+
+Derived, not billed: the requests that Parley's own constants make in a minute, and their sizes, times list prices.
+"""
+
+import asyncio
+import json
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from parley.speech import lease, playback, session
+from parley.speech.audio import FRAME_SECONDS, input_bytes
+from parley.speech.frames import Follower
+from parley.speech.relay import AudioFrame
+from parley_client.outgoing import audio_message
+from parley_client.session import Timing
+
+from benchmarks.report import Measurement, measurement
+from stacks.sizes import Sizes
+
+LIMIT_USD = 0.003
+"""What the transport of a minute may cost."""
+
+ASSISTANT_SHARE = 0.5
+"""How much of the minute the assistant speaks. The user's microphone is open all the time, also while it is silent."""
+
+TURNS = 4
+"""Turns in a minute: each some 15 s of question and answer."""
+
+PRICES_AS_OF = "2026-11-21"
+"""US dollars in us-east-1, on demand, before any free tier. Read on this day from pages that reproduce Amazon's lists;
+the lists themselves are named below. Compare them before an invoice depends on them."""
+
+MESSAGE = 1.00 / 1_000_000
+"""A WebSocket message of up to 32 KB, either way, of the first billion a month: https://aws.amazon.com/api-gateway/pricing/"""
+CONNECTION_MINUTE = 0.25 / 1_000_000
+"""The same page."""
+WRITE_UNIT, READ_UNIT = 0.625 / 1_000_000, 0.125 / 1_000_000
+"""A write of 1 KB; a consistent read of 4 KB (since November 2024): https://aws.amazon.com/dynamodb/pricing/on-demand/"""
+GB_SECOND, INVOCATION = 0.0000133334, 0.20 / 1_000_000
+"""Lambda on arm64: https://aws.amazon.com/lambda/pricing/"""
+LOG_BYTE = 0.50 / 1e9
+"""CloudWatch Logs, ingestion: https://aws.amazon.com/cloudwatch/pricing/"""
+OUT_BYTE = 0.09 / 1e9
+"""Data to the internet, of the first 10 TB a month: https://aws.amazon.com/ec2/pricing/on-demand/"""
+
+SPEECH_IN, SPEECH_OUT = 3.00 / 1_000_000, 12.00 / 1_000_000
+"""A token of speech to and from Nova 2 Sonic: https://aws.amazon.com/bedrock/pricing/"""
+SPEECH_TOKENS = 25
+"""Of a second, an assumption: Amazon documents no number. Each turn's usage says what it really was."""
+
+_SESSION_ITEM_UNITS = 2
+"""Writes to the session's item: 1 KB of fields, and while a turn is being spoken its encrypted text."""
+_STORING_UNITS = 20
+"""A turn's transaction, at twice the units: two messages, the conversation, the check of the session's epoch."""
+_FUNCTION_LOG_BYTES = 500
+"""START, END and REPORT of an invocation, with the 26 bytes that CloudWatch adds to each line."""
+_ROUTE_SECONDS = 0.02
+"""A warm invocation of the `websocket` function that makes one or two calls to DynamoDB."""
+_SMALL_MESSAGES_A_TURN = 10
+"""Transcripts of both, a tool's two notices, the answer and its usage."""
+_ACCESS_LOG_BYTES = 356
+"""A line of the WebSocket API's access log (`WEBSOCKET_FIELDS` of the construct, with a frame's values), and 26 B."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the bill: what it is, and how many of it a minute needs."""
+
+    name: str
+    count: float
+    price: float
+
+    @property
+    def usd(self) -> float:
+        """What it costs."""
+        return self.count * self.price
+
+
+def frame_message_bytes() -> int:
+    """A frame as it is sent: JSON with the audio in base64."""
+    return len(json.dumps(audio_message(100_000, bytes(input_bytes(FRAME_SECONDS)))))
+
+
+def frame_item_bytes() -> int:
+    """A frame as DynamoDB counts its item: names, strings and binaries by the byte, numbers by half their digits."""
+    attributes = {
+        "session_id": 32,
+        "seq": math.ceil(6 / 2) + 1,
+        "data": input_bytes(FRAME_SECONDS),
+        "connection_id": 16,
+        "received_at": math.ceil(13 / 2) + 1,
+        "expires_at": math.ceil(10 / 2) + 1,
+    }
+    return sum(len(name) + size for name, size in attributes.items())
+
+
+def reads_a_frame(*, frames: int = 2000, jitter: float = 0.01, read_seconds: float = 0.005) -> float:
+    """How many frames the worker's follower asks for, for each that comes, when they arrive with a network's jitter."""
+    clock = _Clock()
+    generator = random.Random(1)  # noqa: S311 - repeatable, no secret
+    due = [number * FRAME_SECONDS + abs(generator.gauss(0, jitter)) for number in range(frames)]
+    relay = _Relay(clock, due, read_seconds)
+
+    async def follow() -> None:
+        follower = Follower(relay, clock, next_seq=1)
+        while follower.next_seq <= frames:
+            await follower.read()
+
+    asyncio.run(follow())
+    return relay.asked / frames
+
+
+def lines(*, memory_mb: int, share: float = ASSISTANT_SHARE) -> list[Line]:
+    """A minute's bill, without the models."""
+    timing = Timing()
+    frames = 60 / FRAME_SECONDS
+    pings, reports = 60 / timing.ping_every, 60 * share / timing.report_every
+    voice, acks = 60 * share / 0.4, frames / session.ACK_FRAMES
+    small = TURNS * _SMALL_MESSAGES_A_TURN
+    renewals, polls = 60 / lease.RENEW_SECONDS, 60 / session.POLL_SECONDS
+    routed = pings + reports
+    frame_units = math.ceil(frame_item_bytes() / 1024)
+    voice_bytes = voice * (playback.CHUNK_BYTES * 4 / 3 + 60)
+    return [
+        Line("messages of audio in", frames, MESSAGE),
+        Line("other messages", pings + reports + voice + acks + small, MESSAGE),
+        Line("connection minutes", 1, CONNECTION_MINUTE),
+        Line("write units of audio", frames * frame_units, WRITE_UNIT),
+        Line(
+            "other write units",
+            (2 * renewals + reports) * _SESSION_ITEM_UNITS + TURNS * (_STORING_UNITS + _SESSION_ITEM_UNITS),
+            WRITE_UNIT,
+        ),
+        Line("read units", frames * reads_a_frame() + polls + pings, READ_UNIT),
+        Line("GB-seconds of the worker", 60 * memory_mb / 1024, GB_SECOND),
+        Line("GB-seconds of the routes", routed * _ROUTE_SECONDS * Sizes().function_memory_mb / 1024, GB_SECOND),
+        Line("invocations", routed, INVOCATION),
+        Line("bytes of logs", (frames + routed) * _ACCESS_LOG_BYTES + routed * _FUNCTION_LOG_BYTES, LOG_BYTE),
+        Line("bytes to the client", voice_bytes + acks * 40 + small * 300, OUT_BYTE),
+    ]
+
+
+def model_usd(*, share: float = ASSISTANT_SHARE) -> float:
+    """What Nova 2 Sonic's speech costs in the same minute, without the text of prompt and history."""
+    return 60 * SPEECH_TOKENS * (SPEECH_IN + share * SPEECH_OUT)
+
+
+@dataclass(frozen=True)
+class Quota:
+    """A default quota, and how many calls at once it allows."""
+
+    name: str
+    calls: int
+    source: str
+
+
+def quotas(*, memory_mb: int, voice_calls: int, share: float = ASSISTANT_SHARE) -> Sequence[Quota]:
+    """What each default quota of an account allows, fewest first."""
+    bill = {line.name: line.count for line in lines(memory_mb=memory_mb, share=share)}
+    messages = (bill["messages of audio in"] + bill["other messages"]) / 60
+    found = [
+        Quota(
+            "concurrent streams of Nova Sonic, 20",
+            20,
+            "https://docs.aws.amazon.com/nova/latest/userguide/speech.html; read second-hand: look into Service Quotas",
+        ),
+        Quota(
+            "concurrent Lambda executions, 1,000 (10 in a new account)",
+            # One worker; the routes' short invocations take less than a hundredth of it.
+            round(1000 / (1 + bill["invocations"] / 60 * _ROUTE_SECONDS)),
+            "https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html",
+        ),
+        Quota(
+            "API Gateway, 10,000 requests a second, posts to connections included",
+            int(10_000 / messages),
+            "https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html",
+        ),
+        Quota(
+            "DynamoDB, 40,000 write units a second in a table",
+            int(40_000 / (bill["write units of audio"] / 60)),
+            "https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ServiceQuotas.html",
+        ),
+        Quota(
+            "API Gateway, 500 new connections a second: calls of ten minutes",
+            500 * 600,
+            "https://docs.aws.amazon.com/apigateway/latest/developerguide/"
+            "apigateway-execution-service-websocket-limits-table.html",
+        ),
+        Quota("this environment's own sizes.voiceCalls", voice_calls, "docs/configuration.md"),
+    ]
+    return sorted(found, key=lambda quota: quota.calls)
+
+
+def measure(*, memory_mb: int | None = None) -> Mapping[str, Measurement]:
+    """The bill of a minute beside its limit and the model's price; and the calls that quotas allow."""
+    memory = memory_mb or Sizes().voice_memory_mb
+    bill = lines(memory_mb=memory)
+    total = sum(line.usd for line in bill)
+    measured = {
+        f"cost: {line.name}": measurement(line.usd, "$", baseline=LIMIT_USD, note=f"{line.count:,.0f} a minute")
+        for line in bill
+    }
+    measured["cost of transport a minute"] = measurement(
+        total,
+        "$",
+        baseline=LIMIT_USD,
+        note=f"{PRICES_AS_OF}; frames of {frame_message_bytes():,} B sent, {frame_item_bytes():,} B stored; "
+        f"the assistant speaks {ASSISTANT_SHARE:.0%} of it",
+    )
+    measured["cost of Nova 2 Sonic a minute"] = measurement(
+        model_usd(), "$", baseline=LIMIT_USD, note=f"speech alone, at an assumed {SPEECH_TOKENS} tokens a second"
+    )
+    allowed = quotas(memory_mb=memory, voice_calls=Sizes().voice_calls)
+    for quota in allowed:
+        measured[f"calls: {quota.name}"] = measurement(
+            quota.calls, "calls", baseline=allowed[0].calls, note=quota.source
+        )
+    return measured
+
+
+class _Clock:
+    """Time that passes only where somebody sleeps: one task follows the frames."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+
+    def now(self) -> float:
+        return self._now
+
+    def time(self) -> float:
+        return self._now
+
+    async def sleep(self, seconds: float) -> None:
+        self._now += max(0.0, seconds)
+
+
+class _Relay:
+    def __init__(self, clock: _Clock, due: Sequence[float], read_seconds: float) -> None:
+        self._clock = clock
+        self._due = due
+        self._read_seconds = read_seconds
+        self.asked = 0
+
+    async def read(self, seqs: Sequence[int]) -> dict[int, AudioFrame]:
+        self.asked += len(seqs)
+        await self._clock.sleep(self._read_seconds)
+        now, data = self._clock.now(), bytes(input_bytes(FRAME_SECONDS))
+        return {
+            seq: AudioFrame(seq, data, "connection", self._due[seq - 1])
+            for seq in seqs
+            if seq <= len(self._due) and self._due[seq - 1] <= now
+        }

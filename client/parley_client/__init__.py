@@ -1,0 +1,47 @@
+"""A client of Parley's sessions: speak, listen, type, and read what the assistant knows.
+
+`Session` is all of it; what comes back are the events of `parley_client.events`.
+"""
+
+from parley_client.errors import ParleyError, Refused, Unreachable
+from parley_client.events import (
+    INPUT_RATE,
+    OUTPUT_RATE,
+    Answer,
+    Audio,
+    Citation,
+    Delta,
+    Ended,
+    Event,
+    Interrupted,
+    Problem,
+    Ready,
+    Reconnecting,
+    ToolNotice,
+    Transcript,
+    Usage,
+)
+from parley_client.session import Session, Timing
+
+__all__ = [
+    "INPUT_RATE",
+    "OUTPUT_RATE",
+    "Answer",
+    "Audio",
+    "Citation",
+    "Delta",
+    "Ended",
+    "Event",
+    "Interrupted",
+    "ParleyError",
+    "Problem",
+    "Ready",
+    "Reconnecting",
+    "Refused",
+    "Session",
+    "Timing",
+    "ToolNotice",
+    "Transcript",
+    "Unreachable",
+    "Usage",
+]

@@ -1,0 +1,204 @@
+"""Live sessions in DynamoDB, as their workers see them: the lease, and writes that only its holder can make.
+
+The routes' side of the same items is `parley.aws.session_routes`.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from parley.aws.content_encryption import ContentCipher
+from parley.aws.failures import error_code, store_errors
+from parley.aws.items import from_item, to_item
+from parley.speech.lease import LEASE_SECONDS, InboxMessage, LeaseLost, LiveSession, Played, SessionState
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.client import DynamoDBClient
+
+_OWNED = "epoch = :epoch AND #state <> :ended"
+
+
+class LiveSessions:
+    """The Sessions protocol over the sessions table."""
+
+    def __init__(self, table: str, client: "DynamoDBClient", *, clock: Callable[[], float] = time.time) -> None:
+        self._table = table
+        self._client = client
+        self._clock = clock
+
+    async def acquire(self, session_id: str, owner: str) -> "SessionLease | None":
+        """See Sessions."""
+        return await asyncio.to_thread(self._acquire, session_id, owner)
+
+    def _acquire(self, session_id: str, owner: str) -> "SessionLease | None":
+        now = self._clock()
+        try:
+            with store_errors():
+                written = self._client.update_item(
+                    TableName=self._table,
+                    Key=to_item({"session_id": session_id}),
+                    UpdateExpression="SET #owner = :owner, lease_until = :until ADD epoch :one",
+                    ConditionExpression="attribute_exists(subject) AND medium = :voice AND #state <> :ended"
+                    # A retry of this very request finds itself the owner.
+                    " AND (attribute_not_exists(lease_until) OR lease_until < :now OR #owner = :owner)",
+                    ExpressionAttributeNames={"#owner": "owner", "#state": "state"},
+                    ExpressionAttributeValues=to_item(
+                        {
+                            ":owner": owner,
+                            ":until": _milliseconds(now + LEASE_SECONDS),
+                            ":now": _milliseconds(now),
+                            ":one": 1,
+                            ":voice": "voice",
+                            ":ended": "ended",
+                        }
+                    ),
+                    ReturnValues="ALL_NEW",
+                )
+        except ClientError as error:
+            if error_code(error) != "ConditionalCheckFailedException":
+                raise
+            return None
+        epoch = int(from_item(written["Attributes"])["epoch"])
+        return SessionLease(self._table, self._client, session_id, epoch, self._clock)
+
+
+class SessionLease:
+    """The Lease protocol."""
+
+    def __init__(
+        self, table: str, client: "DynamoDBClient", session_id: str, epoch: int, clock: Callable[[], float]
+    ) -> None:
+        self._table = table
+        self._client = client
+        self._session_id = session_id
+        self._epoch = epoch
+        self._clock = clock
+
+    @property
+    def epoch(self) -> int:
+        """See Lease."""
+        return self._epoch
+
+    def condition_check(self) -> dict[str, Any]:
+        """What a transaction carries so that it fails once the lease is lost: an item of TransactWriteItems."""
+        return {
+            "ConditionCheck": {
+                "TableName": self._table,
+                "Key": to_item({"session_id": self._session_id}),
+                "ConditionExpression": _OWNED,
+                "ExpressionAttributeNames": {"#state": "state"},
+                "ExpressionAttributeValues": to_item({":epoch": self._epoch, ":ended": "ended"}),
+            }
+        }
+
+    async def renew(self) -> None:
+        """See Lease."""
+        await self._write({"lease_until": _milliseconds(self._clock() + LEASE_SECONDS)})
+
+    async def session(self) -> LiveSession:
+        """See Lease."""
+        return await asyncio.to_thread(self._read)
+
+    async def announce(self, connection_number: int) -> None:
+        """See Lease."""
+        await self._write({"announced_number": connection_number, "state": "live"})
+
+    async def save_progress(
+        self, *, answered_seq: int, pending: bytes | None, conversation_id: str | None, taken: Sequence[str] = ()
+    ) -> None:
+        """See Lease."""
+        values = {"answered_seq": answered_seq, "pending": pending, "conversation_id": conversation_id}
+        removed = () if pending is not None else ("pending",)
+        await self._write(values, removed=removed, taken=taken)
+
+    async def release(self, *, state: SessionState) -> None:
+        """See Lease."""
+        await self._write({"lease_until": 0, "state": state}, removed=("inbox",) if state == "ended" else ())
+
+    async def _write(
+        self, values: Mapping[str, Any], *, removed: Sequence[str] = (), taken: Sequence[str] = ()
+    ) -> None:
+        await asyncio.to_thread(self._update, values, removed, taken)
+
+    def _update(self, values: Mapping[str, Any], removed: Sequence[str], taken: Sequence[str]) -> None:
+        """Write under the epoch. The taken messages are those at the inbox's beginning; removing them twice is not."""
+        known = {name: value for name, value in values.items() if value is not None}
+        removals = [f"#{name}" for name in removed] + [f"inbox[{place}]" for place in range(len(taken))]
+        expression = "SET " + ", ".join(f"#{name} = :{name}" for name in known)
+        if removals:
+            expression += " REMOVE " + ", ".join(removals)
+        condition = _OWNED + "".join(f" AND inbox[{place}].id = :taken_{place}" for place in range(len(taken)))
+        operands = {f":{name}": value for name, value in known.items()}
+        operands |= {f":taken_{place}": message_id for place, message_id in enumerate(taken)}
+        try:
+            with store_errors():
+                self._client.update_item(
+                    TableName=self._table,
+                    Key=to_item({"session_id": self._session_id}),
+                    UpdateExpression=expression,
+                    ConditionExpression=condition,
+                    ExpressionAttributeNames={f"#{name}": name for name in {*known, *removed, "state"}},
+                    ExpressionAttributeValues=to_item({":epoch": self._epoch, ":ended": "ended", **operands}),
+                )
+        except ClientError as error:
+            if error_code(error) != "ConditionalCheckFailedException":
+                raise
+            waiting = {message.id for message in self._read().inbox}
+            if not taken or waiting.intersection(taken):
+                raise LeaseLost from error
+            # The SDK repeated a write that had arrived: its messages are gone already.
+            self._update(values, removed, ())
+
+    def _read(self) -> LiveSession:
+        with store_errors():
+            found = self._client.get_item(
+                TableName=self._table, Key=to_item({"session_id": self._session_id}), ConsistentRead=True
+            )
+        item = from_item(found["Item"]) if "Item" in found else {}
+        if item.get("epoch") != self._epoch or item["state"] == "ended":
+            raise LeaseLost
+        played = item.get("played")
+        return LiveSession(
+            session_id=self._session_id,
+            subject=item["subject"],
+            epoch=self._epoch,
+            state=item["state"],
+            connection_id=item.get("connection_id"),
+            connection_number=item.get("connection_number", 0),
+            announced_number=item.get("announced_number", 0),
+            conversation_id=item.get("conversation_id"),
+            engine=item["engine"],
+            language=item["language"],
+            voice=item.get("voice"),
+            answered_seq=item.get("answered_seq", 0),
+            last_seq=item.get("last_seq", 0),
+            pending=item.get("pending"),
+            played=Played(played["turn_id"], played["ms"]) if played else None,
+            inbox=tuple(
+                InboxMessage(message["id"], message["kind"], message.get("text", ""), message.get("request_id"))
+                for message in item.get("inbox", ())
+            ),
+        )
+
+
+class SessionSeal:
+    """The Seal protocol: what is kept on a session is encrypted for its subject and itself alone."""
+
+    def __init__(self, cipher: Callable[[], ContentCipher], subject: str, session_id: str) -> None:
+        self._cipher = cipher
+        self._context = {"subject": subject, "session_id": session_id}
+
+    def seal(self, content: bytes) -> bytes:
+        """See Seal."""
+        return self._cipher().encrypt(content, self._context)
+
+    def open(self, sealed: bytes) -> bytes:
+        """See Seal."""
+        return self._cipher().decrypt(sealed, self._context)
+
+
+def _milliseconds(moment: float) -> int:
+    return round(moment * 1000)

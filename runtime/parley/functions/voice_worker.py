@@ -1,0 +1,211 @@
+"""The session worker: one invocation owns one live voice session, and hands it to the next before its time is up."""
+
+import asyncio
+import gc
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+import msgspec
+from aws_lambda_powertools.metrics import MetricUnit
+
+from parley.aws import clients
+from parley.aws.audio_archive import BucketArchive
+from parley.aws.audio_frames_table import AudioFramesTable
+from parley.aws.client_channel import ClientChannel
+from parley.aws.content_encryption import ContentCipher
+from parley.aws.conversation_table import ConversationTable
+from parley.aws.invocations import BackgroundFunction, RetrievalFunction
+from parley.aws.live_sessions import LiveSessions, SessionSeal
+from parley.conversation.deadline import Deadline
+from parley.conversation.prompts import voice_system
+from parley.conversation.tools import registry
+from parley.conversation.tools.running import TOOL_SECONDS, run_tool
+from parley.conversation.tools.tool import Tool, ToolCall, ToolResult, ToolSpec
+from parley.functions.answering import InBackground
+from parley.functions.messages import WorkerOrder
+from parley.functions.telemetry import instrument, logger, metrics
+from parley.knowledge.passages import Passage, Retriever
+from parley.settings import Settings
+from parley.speech.archive import Recorder
+from parley.speech.clock import SystemClock
+from parley.speech.engine import EngineFactory, ToolRequest
+from parley.speech.session import Outcome, Parts, SessionWorker
+
+INVOKE_SECONDS = 3
+
+THREADS = 12
+"""For calls of services: a read of frames, a post, a look at the session, a write, and tools."""
+
+FLUSH_SECONDS = 60.0
+"""How often what was measured is written: an invocation lasts a quarter of an hour."""
+
+
+class VoiceWorkerSettings(Settings, frozen=True, kw_only=True):
+    """Settings of this function."""
+
+    sessions_table: str
+    audio_frames_table: str
+    conversations_table: str
+    content_key_arn: str
+    models: dict[str, list[str]]
+    retention_days: int
+    websocket_callback_url: str
+    retrieval_function: str | None = None
+    voice_engine: str = "nova-sonic"
+    voice_model: str | None = None
+    languages: list[str] = msgspec.field(default_factory=list)
+    audio_bucket: str | None = None
+    """Where audio is archived; without it, nowhere."""
+    aws_lambda_function_name: str
+    """This function: Lambda says so itself."""
+
+
+class Handover(WorkerOrder, frozen=True, kw_only=True):
+    """What one worker invokes the next with."""
+
+    silent_seconds: float = 0.0
+    """How long nobody has spoken."""
+
+
+@cache
+def settings() -> VoiceWorkerSettings:
+    """This process's settings."""
+    return VoiceWorkerSettings.load()
+
+
+@cache
+def cipher() -> Callable[[], ContentCipher]:
+    """The cipher of conversations, on its way while the session is read."""
+    key = settings().content_key_arn
+    return InBackground(lambda: ContentCipher(key, clients.kms()))
+
+
+@cache
+def engine() -> EngineFactory:
+    """The speech engine that this deployment has."""
+    # Each engine brings SDKs of its own, and a deployment has one engine.
+    from parley.aws.nova_sonic import nova_sonic_factory
+
+    model = settings().voice_model
+    return nova_sonic_factory(model) if model else nova_sonic_factory()
+
+
+def serve(event: Mapping[str, Any], context: Any) -> None:
+    """Serve a session until it ends or another worker has it. Raises what nobody foresaw; its client's pings start
+    another worker then."""
+    # A worker lives for long: what it leaves behind is to be collected while it runs.
+    gc.freeze()
+    gc.enable()
+    order = msgspec.convert(event, Handover)
+    logger.append_keys(session_id=order.session_id)
+    try:
+        outcome = asyncio.run(_serve(order, context))
+    except Exception:
+        metrics.add_metric(name="WorkerCrashes", unit=MetricUnit.Count, value=1)
+        raise
+    logger.info("The session is out of this worker's hands", outcome=outcome)
+
+
+async def _serve(order: Handover, context: Any) -> Outcome:
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))
+    own = settings()
+    secrets = cipher()
+    lease = await LiveSessions(own.sessions_table, clients.dynamodb()).acquire(order.session_id, context.aws_request_id)
+    if lease is None:
+        return "not_needed"
+    session = await lease.session()
+    retriever = RetrievalFunction(own.retrieval_function) if own.retrieval_function else None
+    clock, meter = SystemClock(), Metrics()
+    relay = AudioFramesTable(own.audio_frames_table, clients.dynamodb(), order.session_id)
+    archive = BucketArchive(own.audio_bucket, clients.s3()) if own.audio_bucket else None
+    parts = Parts(
+        clock=clock,
+        relay=relay,
+        channel=ClientChannel(clients.connections_api(own.websocket_callback_url)),
+        store=ConversationTable(
+            own.conversations_table,
+            clients.dynamodb(),
+            secrets,
+            retention_days=own.retention_days,
+            fence=lease.condition_check(),
+        ),
+        seal=SessionSeal(secrets, session.subject, session.session_id),
+        engine=engine(),
+        tools=VoiceTools(session.subject, retriever),
+        meter=meter,
+        system=voice_system(knowledge=retriever is not None),
+        archive=Recorder(order.session_id, archive, relay, clock, meter) if archive else None,
+        knowledge=retriever is not None,
+        seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,
+        hand_over=lambda silent: asyncio.to_thread(_start_next, order.session_id, silent),
+    )
+    return await SessionWorker(session, lease, parts, silent_seconds=order.silent_seconds).run()
+
+
+def _start_next(session_id: str, silent_seconds: float) -> None:
+    function = BackgroundFunction(settings().aws_lambda_function_name, clients.lambda_(INVOKE_SECONDS))
+    function.start(msgspec.json.encode(Handover(session_id=session_id, silent_seconds=silent_seconds)))
+
+
+class VoiceTools:
+    """The Toolbox protocol over the registry, for one user."""
+
+    def __init__(self, subject: str, retriever: Retriever | None) -> None:
+        self._subject = subject
+        self._retriever = retriever
+        self._tools: Mapping[str, Tool] = registry.offered(knowledge=retriever is not None)
+
+    @property
+    def specs(self) -> Sequence[ToolSpec]:
+        """See Toolbox."""
+        return [tool.spec for tool in self._tools.values()]
+
+    async def use(
+        self, request: ToolRequest, *, conversation_id: str | None, passages: Sequence[Passage]
+    ) -> ToolResult:
+        """See Toolbox."""
+        call = ToolCall(
+            name=request.name,
+            arguments=request.arguments,
+            subject=self._subject,
+            conversation_id=conversation_id,
+            deadline=Deadline.after(TOOL_SECONDS),
+            retriever=self._retriever,
+            passages=passages,
+        )
+        result = await asyncio.to_thread(run_tool, call, self._tools)
+        if result.is_error:
+            logger.warning(
+                "A tool failed",
+                tool=request.name if request.name in self._tools else "unknown",
+                reason=result.error_kind,
+            )
+        return result
+
+
+class Metrics:
+    """The Meter protocol over CloudWatch's embedded metrics."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._flushed_at = now()
+
+    def count(self, name: str, value: int = 1) -> None:
+        """See Meter."""
+        self._add(name, MetricUnit.Count, value)
+
+    def milliseconds(self, name: str, value: float) -> None:
+        """See Meter."""
+        self._add(name, MetricUnit.Milliseconds, round(value, 1))
+
+    def _add(self, name: str, unit: MetricUnit, value: float) -> None:
+        metrics.add_metric(name=name, unit=unit, value=value)
+        if self._now() - self._flushed_at > FLUSH_SECONDS:
+            self._flushed_at = self._now()
+            metrics.flush_metrics()
+
+
+handler = instrument(serve)

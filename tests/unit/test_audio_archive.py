@@ -1,0 +1,422 @@
+"""The archive of live sessions, in virtual time: segments, successors, stores that fail; and its keys on S3."""
+
+import io
+import wave
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
+from moto import mock_aws
+from parley.aws.audio_archive import BucketArchive
+from parley.errors import StoreUnavailable
+from parley.speech.archive import (
+    SEGMENT_SECONDS,
+    WAITING_SEGMENTS,
+    ArchivedInput,
+    Recorder,
+    Segment,
+    segment_key,
+    started_at,
+    wav,
+)
+from parley.speech.audio import input_bytes, output_bytes
+
+from tests.unit.voice_call import Call as WholeCall
+from tests.unit.voice_doubles import EPOCH, FRAME, MemoryRelay, VirtualClock, frame_pcm, run_virtual
+
+SESSION = "session-1"
+
+
+@dataclass
+class Archive:
+    """Keeps segments by their keys, as S3 does, or fails."""
+
+    segments: dict[str, Segment] = field(default_factory=dict)
+    failure: Exception | None = None
+    writes: int = 0
+
+    async def newest_input(self, session_id: str) -> ArchivedInput | None:
+        self._meet_failure()
+        keys = [key for key in self.segments if key.endswith("_input.wav")]
+        return ArchivedInput(started_at(max(keys)), self.segments[max(keys)].last_seq) if keys else None
+
+    async def write(self, session_id: str, segment: Segment) -> int:
+        self.writes += 1
+        self._meet_failure()
+        return self.segments.setdefault(segment_key(session_id, segment), segment).last_seq
+
+    def _meet_failure(self) -> None:
+        if self.failure:
+            raise self.failure
+
+    def sound(self, direction: str) -> bytes:
+        return b"".join(self.segments[key].pcm for key in sorted(self.segments) if key.endswith(f"_{direction}.wav"))
+
+    def lengths(self, direction: str) -> list[int]:
+        return [len(self.segments[key].pcm) for key in sorted(self.segments) if key.endswith(f"_{direction}.wav")]
+
+
+@dataclass
+class Counts:
+    """The Meter protocol."""
+
+    counted: dict[str, int] = field(default_factory=dict)
+
+    def count(self, name: str, value: int = 1) -> None:
+        self.counted[name] = self.counted.get(name, 0) + value
+
+    def milliseconds(self, name: str, value: float) -> None:
+        """Nobody looks."""
+
+
+class Call:
+    """One session's frames, clock and archive; workers come and go."""
+
+    def __init__(self) -> None:
+        self.clock = VirtualClock()
+        self.relay = MemoryRelay(self.clock)
+        self.archive = Archive()
+        self.meter = Counts()
+        self.said = b""
+        self.seq = 0
+
+    def recorder(self) -> Recorder:
+        return Recorder(SESSION, self.archive, self.relay, self.clock, self.meter)
+
+    async def speak(self, seconds: float, *recorders: Recorder) -> None:
+        """The user speaks; workers hear every frame."""
+        for _ in range(round(seconds / FRAME)):
+            self.seq += 1
+            pcm = frame_pcm(self.seq, self.seq % 7)
+            self.said += pcm
+            self.relay.put(self.seq, pcm)
+            for recorder in recorders:
+                recorder.heard(self.seq)
+            await self.clock.sleep(FRAME)
+
+    def whole(self) -> bool:
+        return self.archive.sound("input") == self.said
+
+
+def test_a_call_is_archived_in_segments_of_half_a_minute() -> None:
+    async def call() -> None:
+        it = Call()
+        recorder = it.recorder()
+        await it.speak(70, recorder)
+        assert len(it.archive.segments) == 2
+        await recorder.close()
+        assert it.whole()
+        assert len(it.archive.segments) == 3
+        assert all(length <= input_bytes(SEGMENT_SECONDS) for length in it.archive.lengths("input"))
+
+    run_virtual(call())
+
+
+def test_keys_say_session_time_and_direction() -> None:
+    segment = Segment(direction="input", started_at=1_800_000_000_007, pcm=b"")
+    assert segment_key(SESSION, segment) == "session-1/20270115T080000007Z_input.wav"
+    assert started_at(segment_key(SESSION, segment)) == 1_800_000_000_007
+
+
+def test_a_segments_time_is_when_its_first_frame_was_received() -> None:
+    async def call() -> None:
+        it = Call()
+        recorder = it.recorder()
+        await it.speak(1, recorder)
+        await recorder.close()
+        [segment] = it.archive.segments.values()
+        assert segment.started_at == round((EPOCH + 100) * 1000)
+
+    run_virtual(call())
+
+
+def test_a_successor_archives_what_a_killed_worker_left() -> None:
+    async def call() -> None:
+        it = Call()
+        killed, successor = it.recorder(), it.recorder()
+        await it.speak(45, killed)
+        assert not it.whole()
+        # The successor hears only what is not answered yet.
+        await it.speak(20, successor)
+        await successor.close()
+        assert it.whole()
+
+    run_virtual(call())
+
+
+def test_two_workers_archive_every_frame_once() -> None:
+    async def call() -> None:
+        it = Call()
+        first, second = it.recorder(), it.recorder()
+        await it.speak(40, first)
+        await it.speak(35, first, second)
+        await it.speak(5, second)
+        await first.close()
+        await second.close()
+        assert it.whole()
+
+    run_virtual(call())
+
+
+def test_a_former_worker_that_writes_late_harms_nothing() -> None:
+    async def call() -> None:
+        it = Call()
+        former, successor = it.recorder(), it.recorder()
+        await it.speak(10, former)
+        # Both begin with the first frame; the successor's is the longer one.
+        await it.speak(10, successor)
+        await successor.close()
+        await former.close()
+        assert it.whole()
+        it = Call()
+        former, successor = it.recorder(), it.recorder()
+        await it.speak(20, former, successor)
+        await former.close()
+        await it.speak(10, successor)
+        await successor.close()
+        assert it.whole()
+
+    run_virtual(call())
+
+
+def test_a_store_that_does_not_answer_loses_no_input() -> None:
+    async def call() -> None:
+        it = Call()
+        recorder = it.recorder()
+        it.archive.failure = StoreUnavailable()
+        await it.speak(100, recorder)
+        assert it.meter.counted == {"AudioArchiveDelayed": 3}
+        it.archive.failure = None
+        await it.speak(25, recorder)
+        assert it.archive.lengths("input")
+        await recorder.close()
+        assert it.whole()
+
+    run_virtual(call())
+
+
+@pytest.mark.parametrize("failure", [StoreUnavailable(), ValueError("a mistake")])
+def test_a_call_ends_well_without_its_archive(failure: Exception) -> None:
+    async def call() -> None:
+        it = Call()
+        recorder = it.recorder()
+        it.archive.failure = failure
+        recorder.said(bytes(1_000))
+        await it.speak(31, recorder)
+        await recorder.close()
+        assert sum(it.meter.counted.values()) == 2
+
+    run_virtual(call())
+
+
+def test_an_archive_that_hangs_does_not_hold_a_worker_up() -> None:
+    async def call() -> None:
+        it = Call()
+        recorder = it.recorder()
+        await it.speak(1, recorder)
+        it.relay.delay = 3_600.0
+        before = it.clock.now()
+        await recorder.close()
+        assert it.clock.now() - before < 10
+        assert it.meter.counted == {"AudioArchiveDelayed": 1}
+
+    run_virtual(call())
+
+
+def test_after_a_pause_a_new_segment_begins() -> None:
+    async def call() -> None:
+        it = Call()
+        recorder = it.recorder()
+        await it.speak(3, recorder)
+        await it.clock.sleep(8)
+        await it.speak(3, recorder)
+        await recorder.close()
+        first, second = (it.archive.segments[key].started_at for key in sorted(it.archive.segments))
+        assert second - first > 10_000
+        assert it.whole()
+
+    run_virtual(call())
+
+
+def test_frames_that_are_lost_or_no_audio_are_left_out() -> None:
+    async def call() -> None:
+        it = Call()
+        recorder = it.recorder()
+        await it.speak(5)
+        del it.relay.frames[7]
+        it.relay.frames[9] = it.relay.frames[9].__class__(9, b"\0", "c-1", EPOCH)
+        recorder.heard(it.seq)
+        await recorder.close()
+        assert len(it.archive.sound("input")) == len(it.said) - 2 * input_bytes(FRAME)
+
+    run_virtual(call())
+
+
+def test_frames_that_expired_are_passed_over() -> None:
+    async def call() -> None:
+        it = Call()
+        recorder = it.recorder()
+        it.seq = 500
+        await it.speak(3, recorder)
+        await recorder.close()
+        assert it.whole()
+        it.relay.frames.clear()
+        again = it.recorder()
+        again.heard(it.seq + 250)
+        await again.close()
+        assert it.whole()
+
+    run_virtual(call())
+
+
+def test_segments_that_begin_in_the_same_millisecond_are_kept_apart() -> None:
+    async def call() -> None:
+        it = Call()
+        recorder = it.recorder()
+        for seq in range(1, 801):
+            # A client that kept its frames while it was away sends them all at once.
+            it.relay.put(seq, frame_pcm(seq, 0))
+            it.said += frame_pcm(seq, 0)
+        recorder.heard(800)
+        await recorder.close()
+        assert len(it.archive.segments) == 3
+        assert it.whole()
+
+    run_virtual(call())
+
+
+def test_what_the_assistant_says_is_archived_by_its_pauses() -> None:
+    async def call() -> None:
+        it = Call()
+        recorder = it.recorder()
+        for _ in range(3):
+            recorder.said(b"\1\0" * 24_000)
+            await it.clock.sleep(0.5)
+        await it.clock.sleep(20)
+        recorder.said(b"\2\0" * 24_000)
+        await recorder.close()
+        assert it.archive.lengths("output") == [output_bytes(3), output_bytes(1)]
+        assert it.archive.sound("output")[-2:] == b"\2\0"
+
+    run_virtual(call())
+
+
+def test_a_long_answer_is_archived_in_bounded_segments() -> None:
+    async def call() -> None:
+        it = Call()
+        recorder = it.recorder()
+        recorder.said(bytes(output_bytes(70)))
+        await recorder.close()
+        assert it.archive.lengths("output") == [output_bytes(30), output_bytes(30), output_bytes(10)]
+        times = [it.archive.segments[key].started_at for key in sorted(it.archive.segments)]
+        assert times[2] - times[0] == 60_000
+
+    run_virtual(call())
+
+
+def test_output_that_no_store_takes_is_dropped_in_the_end() -> None:
+    async def call() -> None:
+        it = Call()
+        recorder = it.recorder()
+        it.archive.failure = StoreUnavailable()
+        for _ in range(WAITING_SEGMENTS + 2):
+            recorder.said(bytes(output_bytes(SEGMENT_SECONDS)))
+        assert it.meter.counted == {"AudioArchiveDropped": 2}
+        it.archive.failure = None
+        await recorder.close()
+        assert len(it.archive.lengths("output")) == WAITING_SEGMENTS
+
+    run_virtual(call())
+
+
+def test_a_call_with_a_killed_worker_and_a_handoff_is_archived_whole() -> None:
+    async def play() -> None:
+        archive = Archive()
+        one = WholeCall(archive=archive, worker_seconds=150.0)
+        one.connect()
+        for utterance in range(1, 61):
+            if utterance == 9:
+                one.kill_worker()
+            await one.say(utterance)
+        one.hang_up()
+        await one.clock.sleep(12)
+        await one.close()
+        assert "handed_over" in one.outcomes
+        archived = archive.sound("input")
+        sent = b"".join(one.relay.frames[seq].data for seq in sorted(one.relay.frames))
+        # What came after the client hung up was heard by nobody.
+        assert sent.startswith(archived)
+        assert len(sent) - len(archived) < input_bytes(2)
+        assert len(archive.sound("output")) > output_bytes(60)
+        assert all(len(segment.pcm) <= output_bytes(SEGMENT_SECONDS) for segment in archive.segments.values())
+
+    run_virtual(play())
+
+
+def test_a_worker_that_heard_nothing_archives_nothing() -> None:
+    async def call() -> None:
+        it = Call()
+        await it.recorder().close()
+        assert it.archive.writes == 0
+
+    run_virtual(call())
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    with mock_aws():
+        client = boto3.client("s3", "us-east-1")
+        client.create_bucket(Bucket="audio")
+        yield client
+
+
+def test_segments_on_s3_are_wav_files_that_are_written_once(s3: Any) -> None:
+    async def check() -> None:
+        archive = BucketArchive("audio", s3)
+        assert await archive.newest_input(SESSION) is None
+        first = Segment(direction="input", started_at=1_800_000_000_000, pcm=b"\1\0" * 16_000, last_seq=11)
+        assert await archive.write(SESSION, first) == 11
+        longer = Segment(direction="input", started_at=first.started_at, pcm=b"\1\0" * 32_000, last_seq=22)
+        assert await archive.write(SESSION, longer) == 11
+        second = Segment(direction="input", started_at=first.started_at + 1_000, pcm=b"\2\0", last_seq=12)
+        await archive.write(SESSION, second)
+        await archive.write(SESSION, Segment(direction="output", started_at=first.started_at + 2_000, pcm=b"\3\0"))
+        await archive.write("session-12", longer)
+        assert await archive.newest_input(SESSION) == ArchivedInput(second.started_at, 12)
+        stored = s3.get_object(Bucket="audio", Key=segment_key(SESSION, first))["Body"].read()
+        with wave.open(io.BytesIO(stored)) as file:
+            assert (file.getframerate(), file.getnchannels(), file.getnframes()) == (16_000, 1, 16_000)
+
+    run_virtual(check())
+
+
+def test_output_has_its_own_rate() -> None:
+    with wave.open(io.BytesIO(wav(Segment(direction="output", started_at=0, pcm=bytes(48_000))))) as file:
+        assert file.getnframes() / file.getframerate() == 1
+
+
+class Failing:
+    """An S3 client that fails."""
+
+    def __init__(self, failure: Exception) -> None:
+        self.failure = failure
+
+    def put_object(self, **_: Any) -> None:
+        raise self.failure
+
+
+@pytest.mark.parametrize(
+    ("failure", "raised"),
+    [
+        (EndpointConnectionError(endpoint_url="https://s3"), StoreUnavailable),
+        (ClientError({"Error": {"Code": "ConditionalRequestConflict"}}, "PutObject"), StoreUnavailable),
+        (ClientError({"Error": {"Code": "AccessDenied"}}, "PutObject"), ClientError),
+    ],
+)
+def test_failures_of_s3_are_told_apart(failure: Exception, raised: type[Exception]) -> None:
+    client: Any = Failing(failure)
+    with pytest.raises(raised):
+        run_virtual(BucketArchive("audio", client).write(SESSION, Segment(direction="output", started_at=0, pcm=b"")))
