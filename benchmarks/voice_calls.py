@@ -191,7 +191,8 @@ class Stage:
 
     def session(self) -> Session:
         """A session of the demo user."""
-        return Session(self._environment.api_url, token=self._who.token, trust_env=False)
+        where = self._environment
+        return Session(where.api_url, token=self._who.token, websocket_url=where.websocket_url, trust_env=False)
 
     async def calls(self, count: int, *, seconds: float, interrupt: bool = False) -> Outcome:
         """`count` calls at once for so long, all measured from when the last has begun."""

@@ -16,7 +16,7 @@ from parley_client import Ended, ParleyError, Session, Transcript
 from benchmarks.report import Measurement, measurement
 from operations import sound
 from operations.api import Api, Refused
-from operations.environment import LOCAL, OperationError, resolve
+from operations.environment import LOCAL, Environment, OperationError, resolve
 from operations.sign_in import SignIn, as_demo_user
 from sandbox.models.speech.recogniser import Recogniser
 
@@ -126,7 +126,7 @@ async def _paths(
     who = as_demo_user(where)
     api = await open_.enter_async_context(Api(where.api_url, who, trust_env=environment != LOCAL))
     return paths | {
-        f"calls in {environment}": _calls(where.api_url, who, language=language, local=environment == LOCAL),
+        f"calls in {environment}": _calls(where, who, language=language),
         f"uploads to {environment}": _uploads(api, language=language),
     }
 
@@ -146,12 +146,19 @@ async def _alone(
     return hear
 
 
-def _calls(url: str, who: SignIn, *, language: str | None, local: bool) -> Hear:
+def _calls(where: Environment, who: SignIn, *, language: str | None) -> Hear:
     """A call for each recording: what the session's engine understood."""
 
     async def hear(sample: Sample) -> str:
         said: list[str] = []
-        async with Session(url, token=who.token, language=language, trust_env=not local) as call:
+        session = Session(
+            where.api_url,
+            token=who.token,
+            websocket_url=where.websocket_url,
+            language=language,
+            trust_env=where.name != LOCAL,
+        )
+        async with session as call:
             spoken = asyncio.Event()
             call.listen(_speech(sample.path, spoken))
             last = time.monotonic()

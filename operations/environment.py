@@ -71,6 +71,8 @@ class Environment:
     """The sandbox's; None on AWS."""
     client_options: Mapping[str, Any]
     """What leads a boto3 client there."""
+    websocket_url: str | None = None
+    """Where sessions connect, when it is not where their tickets say: the sandbox's gateway."""
 
     def client(self, service: str) -> Any:
         """A new boto3 client of a service, with timeouts and bounded retries."""
@@ -129,6 +131,7 @@ def _sandbox() -> Environment:
         api_url=up["http_url"],
         folder=state.folder,
         demo=Demo(up["username"], up["password"]),
+        websocket_url=up.get("websocket_url"),
     )
 
 
@@ -152,6 +155,7 @@ def _environment(
     api_url: str,
     folder: Path,
     demo: Demo | None,
+    websocket_url: str | None = None,
 ) -> Environment:
     if not outputs:
         raise OperationError(f"No environment {name} is deployed in {region}: check --env, --region and AWS_PROFILE.")
@@ -170,6 +174,7 @@ def _environment(
         folder=folder,
         demo=demo,
         client_options=options,
+        websocket_url=websocket_url,
     )
 
 

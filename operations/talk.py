@@ -164,6 +164,7 @@ def _run(options: argparse.Namespace) -> int:
     session = Session(
         url,
         token=sign_in(options, environment).token,
+        websocket_url=environment.websocket_url if environment else None,
         conversation_id=options.conversation,
         engine=options.engine,
         language=options.language,

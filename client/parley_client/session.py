@@ -70,6 +70,7 @@ class Session:
         api_url: str,
         *,
         token: Token,
+        websocket_url: str | None = None,
         session_id: str | None = None,
         conversation_id: str | None = None,
         medium: Literal["voice", "text"] = "voice",
@@ -81,7 +82,7 @@ class Session:
         trust_env: bool = True,
         timing: Timing | None = None,
     ) -> None:
-        """A session at the HTTP API `api_url`, which names the WebSocket's address itself.
+        """A session at the HTTP API `api_url`, which names the WebSocket's address itself, unless `websocket_url` does.
 
         `token` is a bearer token or an API key, or a function that gives one. `conversation_id` goes on with an earlier
         conversation; without `engine`, `language` and `voice` the deployment's own are used. With `report_played` the
@@ -97,7 +98,7 @@ class Session:
         self._trust_env = trust_env
         self._timing = timing or Timing()
         self._http = httpx.AsyncClient(timeout=httpx.Timeout(15, connect=10), trust_env=trust_env)
-        self._tickets = Tickets(api_url, token, self._http)
+        self._tickets = Tickets(api_url, token, self._http, websocket_url=websocket_url)
         self._outgoing = Outgoing(self._timing.hold)
         self._playback = Playback()
         self._silenced: str | None = None

@@ -41,12 +41,15 @@ class Ticket:
 
 
 class Tickets:
-    """Asks the HTTP API at `api_url` for tickets."""
+    """Asks the HTTP API at `api_url` for tickets, which open connections at `websocket_url` or where they say."""
 
-    def __init__(self, api_url: str, token: Token, http: httpx.AsyncClient) -> None:
+    def __init__(
+        self, api_url: str, token: Token, http: httpx.AsyncClient, *, websocket_url: str | None = None
+    ) -> None:
         self.url = f"{api_url.rstrip('/')}/tickets"
         self._source = token
         self._http = http
+        self._websocket_url = websocket_url
 
     async def issue(self, session_id: str | None) -> Ticket:
         """A ticket for a session, or for a new one. Raises Refused, and Passing when it is worth another attempt."""
@@ -62,7 +65,7 @@ class Tickets:
         body = _body(response)
         try:
             if response.is_success:
-                return Ticket(body["ticket"], body["session_id"], body["websocket_url"])
+                return Ticket(body["ticket"], body["session_id"], self._websocket_url or body["websocket_url"])
         except KeyError:
             raise Refused("no_ticket", f"{self.url} gives no tickets: is it the API's address?") from None
         raise _refusal(response.status_code, body)

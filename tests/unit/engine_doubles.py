@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from parley.aws import bidirectional
 from parley.speech.engine import AssistantAudio, AssistantTranscript, EngineEvent, SpeechEngine
-from speech_doubles import Endpoint
+
+from tests.unit.speech_doubles import Endpoint
 
 PATIENCE = 20.0
 FRAME = 2_880  # 90 ms

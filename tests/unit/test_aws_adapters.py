@@ -21,7 +21,7 @@ from parley.aws.bedrock_models import BedrockModels
 from parley.aws.connection_posts import POST_ATTEMPTS, Connection, ConnectionGone, ConnectionUnreachable
 from parley.aws.credentials import CredentialTable
 from parley.aws.idempotency import RequestsOnce
-from parley.aws.invocations import RetrievalFunction, BackgroundFunction, can_invoke
+from parley.aws.invocations import BackgroundFunction, RetrievalFunction, can_invoke
 from parley.aws.items import from_item, to_item
 from parley.aws.sessions import ConnectionTable, SessionTable
 from parley.conversation.errors import RequestKeyReused, TurnInProgress

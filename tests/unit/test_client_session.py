@@ -258,6 +258,17 @@ def test_the_connections_own_limit_is_no_end() -> None:
     against(Peer(), scene)
 
 
+def test_the_websocket_may_be_somewhere_else() -> None:
+    """Behind a distribution, or in a sandbox, it is not where the API thinks."""
+
+    async def scene(peer: Peer) -> None:
+        real, peer.websocket_url = peer.websocket_url, "ws://nowhere.invalid/ws"
+        async with session(peer, websocket_url=real):
+            assert len(peer.connections) == 1
+
+    against(Peer(), scene)
+
+
 def test_refused_tickets_are_replaced() -> None:
     async def scene(peer: Peer) -> None:
         async with session(peer):

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from typing import Any, Literal
 
 import pytest
-from engine_doubles import Witness, witnessed
 from hypothesis import given
 from hypothesis import strategies as st
 from parley.aws import nova_sonic
@@ -32,6 +31,7 @@ from parley.speech.engine import (
 )
 
 from sandbox.models.speech.sonic_input import Inputs
+from tests.unit.engine_doubles import Witness, witnessed
 
 PCM = bytes(range(200))
 TOOL = ToolSpec("search_knowledge", "Finds passages.", {"type": "object", "properties": {"query": {"type": "string"}}})

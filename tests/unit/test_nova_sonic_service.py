@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine_doubles import point_at, say, witnessed
 from parley.aws import bidirectional
 from parley.aws.nova_sonic import nova_sonic_factory
 from parley.conversation.models import Message
@@ -28,10 +27,11 @@ from parley.speech.engine import (
     TurnEnded,
     UserTranscript,
 )
-from speech_doubles import Endpoint, endpoints, speech
 
 from sandbox.certificates import certificate
 from sandbox.server import bind, serve_encrypted
+from tests.unit.engine_doubles import point_at, say, witnessed
+from tests.unit.speech_doubles import Endpoint, endpoints, speech
 
 QUESTION = "How large may a frame be?"
 SEARCH = ToolSpec(

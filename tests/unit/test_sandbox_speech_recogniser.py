@@ -4,7 +4,9 @@ import asyncio
 import os
 import re
 import signal
+import subprocess
 import sys
+import time
 import types
 from pathlib import Path
 from typing import Any
@@ -200,6 +202,32 @@ async def recover() -> tuple[str, str]:
 
 def test_a_recogniser_that_is_killed_comes_back_with_what_it_knew() -> None:
     assert asyncio.run(recover()) == ("Where is Zanzibar?", "Where is Zanzibar?")
+
+
+PARENT = """
+import asyncio, os, psutil, signal
+from sandbox.models.speech.recogniser import Recogniser
+
+if __name__ == "__main__":
+    recogniser = Recogniser()
+    asyncio.run(recogniser.name())
+    children = psutil.Process().children()
+    print(*(child.pid for child in children if "spawn_main" in " ".join(child.cmdline())), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_recogniser_ends_with_a_server_that_is_killed(tmp_path: Path) -> None:
+    program = tmp_path / "parent.py"
+    program.write_text(PARENT)
+    environment = os.environ | {"PYTHONPATH": str(DOCS.parent)}
+    done = subprocess.run([sys.executable, str(program)], env=environment, capture_output=True, text=True, timeout=60)
+    child = int(done.stdout)
+
+    deadline = time.monotonic() + 20
+    while psutil.pid_exists(child) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
 
 
 class FakeWhisper:

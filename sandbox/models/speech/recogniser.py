@@ -2,6 +2,8 @@
 
 import asyncio
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -84,7 +86,16 @@ _engine: list[Engine] = []
 
 
 def _start() -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _engine.append(best_engine())
+
+
+def _end_with_parent() -> None:
+    """A server that is killed cannot stop its recogniser."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(0)
 
 
 def _name() -> str:
