@@ -40,7 +40,7 @@ class LiveSessions:
                 written = self._client.update_item(
                     TableName=self._table,
                     Key=to_item({"session_id": session_id}),
-                    UpdateExpression="SET #owner = :owner, lease_until = :until ADD epoch :one",
+                    UpdateExpression="SET #owner = :owner, #state = :live, lease_until = :until ADD epoch :one",
                     ConditionExpression="attribute_exists(subject) AND medium = :voice AND #state <> :ended"
                     # A retry of this very request finds itself the owner.
                     " AND (attribute_not_exists(lease_until) OR lease_until < :now OR #owner = :owner)",
@@ -52,6 +52,7 @@ class LiveSessions:
                             ":now": _milliseconds(now),
                             ":one": 1,
                             ":voice": "voice",
+                            ":live": "live",
                             ":ended": "ended",
                         }
                     ),
@@ -104,7 +105,7 @@ class SessionLease:
 
     async def announce(self, connection_number: int) -> None:
         """See Lease."""
-        await self._write({"announced_number": connection_number, "state": "live"})
+        await self._write({"announced_number": connection_number})
 
     async def save_progress(
         self, *, answered_seq: int, pending: bytes | None, conversation_id: str | None, taken: Sequence[str] = ()

@@ -126,7 +126,10 @@ class SpokenTurn(msgspec.Struct, kw_only=True):
         for index, piece in enumerate(self.pieces):
             later = self.pieces[index + 1].begins if index + 1 < len(self.pieces) else self.voice_seconds
             ends = piece.ends if piece.ends is not None else max(later, piece.begins)
-            if ends <= seconds and ends > piece.begins:
+            if ends <= piece.begins:
+                # Its voice has not come.
+                continue
+            if ends <= seconds:
                 heard.append(piece.text)
             elif piece.begins < seconds:
                 heard.append(_part(piece.text, (seconds - piece.begins) / (ends - piece.begins)))
