@@ -4,6 +4,8 @@ The relay is read by point reads, each timed to when the next frame is due: clie
 follower keeps time with them as a musician would, and reads a little after the beat.
 """
 
+import math
+
 from parley.speech.audio import input_seconds
 from parley.speech.clock import Clock
 from parley.speech.relay import AudioFrame, AudioRelay
@@ -22,8 +24,14 @@ CREEP_SECONDS = 0.001
 BATCH_FRAMES = 50
 """Frames of one read at most: 160 KB, far under BatchGetItem's 100 items and 16 MB."""
 
+SHORTEST_BEAT = 0.045
+"""Frames shorter than this are read several at once."""
+
 LATE_SECONDS = 0.5
 """A frame that came so long ago was not just sent."""
+
+HELD_FRAMES = 700
+"""Frames kept behind a gap, a minute of them; those that follow are read when it is filled."""
 
 PROBE_FRAMES = 4096
 """How far ahead a read looks for frames that came after a gap: six minutes."""
@@ -147,10 +155,12 @@ class Follower:
         behind = int(max(0.0, now - self._beat.due) / self._beat.period)
         first = self.next_seq
         if self._held:
-            # Fill the gap, and go on with what comes behind it.
+            # Both ends of what is missing, and what comes behind it.
             last = max(self._held)
             missing = [seq for seq in range(first, last) if seq not in self._held]
-            return [*missing[: BATCH_FRAMES - 4], *range(last + 1, last + 5)] if len(self._held) < 700 else missing[:50]
+            ahead = range(last + 1, last + 5) if len(self._held) < HELD_FRAMES else ()
+            half = BATCH_FRAMES // 2
+            return sorted({*missing[:half], *missing[-half:], *ahead})
         if self._misses == 0:
             count = BATCH_FRAMES if self._catches_up else min(behind + self._beat.burst, BATCH_FRAMES)
             return list(range(first, first + count))
@@ -184,8 +194,8 @@ class _Beat:
 
     def heard(self, frame: AudioFrame, asked_at: float, misses: int) -> None:
         """Keep time with this frame, which a read at `asked_at` found after so many that did not."""
-        self.period = min(0.2, max(0.02, input_seconds(len(frame.data))))
-        self.burst = 1 if self.period > 0.04 else 3
+        self.period = min(0.2, max(0.01, input_seconds(len(frame.data))))
+        self.burst = math.ceil(SHORTEST_BEAT / self.period)
         offset = asked_at - frame.received_at
         if self._offset is None or offset < self._offset or 0 < misses <= 2:
             self._offset = offset
@@ -199,7 +209,7 @@ class _Beat:
         else:
             self._beat = expected + error * (0.5 if error < 0 else 0.2)
         self._seq = frame.seq
-        self.due = self._beat + self.period
+        self.due = self._beat + self.period * self.burst
 
 
 class FloodGuard:
