@@ -1,4 +1,5 @@
 """Sentences are found as they are written, in any script, however the text is cut."""
+# ruff: noqa: RUF001 - the marks of other scripts are what this is about
 
 import pytest
 from hypothesis import given

@@ -20,6 +20,7 @@ from parley.aws.conversation_table import ConversationTable
 from parley.aws.invocations import BackgroundFunction, RetrievalFunction
 from parley.aws.live_sessions import LiveSessions, SessionSeal
 from parley.conversation.deadline import Deadline
+from parley.conversation.models import ModelChoice
 from parley.conversation.prompts import voice_system
 from parley.conversation.tools import registry
 from parley.conversation.tools.running import TOOL_SECONDS, run_tool
@@ -57,6 +58,10 @@ class VoiceWorkerSettings(Settings, frozen=True, kw_only=True):
     voice_engine: str = "nova-sonic"
     voice_model: str | None = None
     languages: list[str] = msgspec.field(default_factory=list)
+    transcribe_settings: dict[str, Any] = msgspec.field(default_factory=dict)
+    """How the cascade hears: the fields of `parley.aws.transcribe.TranscribeSettings`."""
+    polly_settings: dict[str, Any] = msgspec.field(default_factory=dict)
+    """How the cascade speaks: the fields of `parley.aws.polly.PollySettings`."""
     audio_bucket: str | None = None
     """Where audio is archived; without it, nowhere."""
     aws_lambda_function_name: str
@@ -87,10 +92,29 @@ def cipher() -> Callable[[], ContentCipher]:
 def engine() -> EngineFactory:
     """The speech engine that this deployment has."""
     # Each engine brings SDKs of its own, and a deployment has one engine.
+    if settings().voice_engine == "cascade":
+        return _cascade()
     from parley.aws.nova_sonic import nova_sonic_factory
 
     model = settings().voice_model
     return nova_sonic_factory(model) if model else nova_sonic_factory()
+
+
+def _cascade() -> EngineFactory:
+    from parley.aws.bedrock_models import BedrockModels
+    from parley.aws.polly import Phrases, PollySettings, PollySynthesizer
+    from parley.aws.transcribe import TranscribeRecogniser, TranscribeSettings
+    from parley.speech.cascade import cascade_factory
+
+    own = settings()
+    hearing = msgspec.convert(own.transcribe_settings, TranscribeSettings)
+    speaking = msgspec.convert(own.polly_settings, PollySettings)
+    phrases = Phrases()
+    return cascade_factory(
+        TranscribeRecogniser(hearing),
+        lambda: PollySynthesizer(speaking, phrases),
+        ModelChoice(model=BedrockModels(), ids_by_role=own.models),
+    )
 
 
 def serve(event: Mapping[str, Any], context: Any) -> None:

@@ -253,7 +253,7 @@ class Cascade:
         self._utterance_over()
 
     def _utterance_over(self) -> None:
-        text = " ".join(part.text.strip() for part in self._parts.values())
+        text = _together(list(self._parts.values()))
         # What the recogniser still says of it comes too late.
         self._settled = set(self._parts)
         self._parts = {}
@@ -373,3 +373,10 @@ class Cascade:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _together(parts: Sequence[Recognised]) -> str:
+    """What was said; where several people spoke, with who said it."""
+    if len({part.speaker for part in parts}) == 1:
+        return " ".join(part.text.strip() for part in parts)
+    return "\n".join(f"Speaker {part.speaker or '?'}: {part.text.strip()}" for part in parts)

@@ -16,6 +16,8 @@ class Recognised:
     final: bool
     language: str | None = None
     """The language it was taken for, where the recogniser was to find out."""
+    speaker: str | None = None
+    """Whose voice it is, where the recogniser was to tell voices apart: "0", "1"."""
 
 
 class Recognition(Protocol):
