@@ -2,11 +2,10 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, cast
 
 import pytest
-from engine_doubles import Witness, witnessed
 from parley.conversation.models import Completion, Message, ModelChoice, ModelFailure, Prompt
 from parley.conversation.tools.tool import ToolResult, ToolSpec, ToolUse
 from parley.errors import LanguageUnsupported
@@ -27,7 +26,9 @@ from parley.speech.engine import (
 )
 from parley.speech.services import Recognised
 from parley.speech.voices import Voice
-from voice_doubles import run_virtual
+
+from tests.unit.engine_doubles import Witness, witnessed
+from tests.unit.voice_doubles import run_virtual
 
 SPEECH, SILENCE, QUIET = b"\1" * 4, b"\2" * 4, b"\0" * 4
 TOOL = ToolSpec("clock", "Tells the time.", {"type": "object", "properties": {}})
@@ -564,7 +565,7 @@ def break_mind(world: World) -> None:
 def test_a_service_that_fails_ends_the_connection(fail: Callable[[World], None]) -> None:
     world = World("An answer. And more.")
 
-    async def scenario() -> Sequence[str]:
+    async def scenario() -> list[str]:
         engine = await world.open()
         async with witnessed(engine) as witness:
             fail(world)

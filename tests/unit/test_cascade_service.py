@@ -8,7 +8,6 @@ from typing import Any
 
 import boto3
 import pytest
-from engine_doubles import Witness, point_at, say, witnessed
 from parley.aws.bedrock_models import BedrockModels
 from parley.aws.polly import Phrases, PollySettings, PollySynthesizer, Prosody
 from parley.aws.transcribe import TranscribeRecogniser, TranscribeSettings
@@ -31,7 +30,9 @@ from parley.speech.engine import (
 )
 from parley.speech.services import Recognised
 from parley.speech.voices import CASCADE, Voice
-from speech_doubles import Endpoint, endpoints, speech
+
+from tests.unit.engine_doubles import Witness, point_at, say, witnessed
+from tests.unit.speech_doubles import Endpoint, endpoints, speech
 
 QUESTION = "How large may a frame be?"
 JOANNA, KEVIN, VICKI = CASCADE.voice("en-US", "Joanna"), CASCADE.voice("en-US", "Kevin"), CASCADE.voice("de-DE")
@@ -303,13 +304,18 @@ def test_a_text_is_rendered_in_other_formats(output: Any, begins: bytes, tmp_pat
 def test_speaking_may_be_given_up_in_the_middle_and_goes_on_afterwards() -> None:
     async def scenario() -> int:
         polly = PollySynthesizer()
+
+        async def speak(voice: Voice, begun: asyncio.Event) -> None:
+            async for piece in polly.speak("A long story. " * 20, voice):
+                if isinstance(piece, bytes):
+                    begun.set()
+
         for voice in (JOANNA, KEVIN):
-            pieces = polly.speak("A long story. " * 20, voice)
-            await anext(aiter(pieces))
-            taking = asyncio.create_task(anext(aiter(pieces)))
-            await asyncio.sleep(0)
-            taking.cancel()
-            await asyncio.gather(taking, return_exceptions=True)
+            begun = asyncio.Event()
+            speaking = asyncio.create_task(speak(voice, begun))
+            await begun.wait()
+            speaking.cancel()
+            await asyncio.gather(speaking, return_exceptions=True)
         after = [piece async for piece in polly.speak(TEXT, JOANNA)]
         await polly.close()
         return sum(len(piece) for piece in after if isinstance(piece, bytes))

@@ -5,7 +5,8 @@ import random
 import pytest
 from parley.speech.activity import PAUSE_SECONDS, Began, Ended, VoiceActivity
 from parley.speech.audio import input_bytes, input_seconds
-from speech_doubles import speech
+
+from tests.unit.speech_doubles import speech
 
 QUESTION = speech("How large may a frame be?")
 
