@@ -15,7 +15,7 @@ from parley.speech.audio import FRAME_SECONDS, input_bytes
 from parley.speech.frames import Follower
 from parley.speech.relay import AudioFrame
 from parley_client.outgoing import audio_message
-from parley_client.session import Timing
+from parley_client.timing import Timing
 
 from benchmarks.report import Measurement, measurement
 from stacks.sizes import Sizes
