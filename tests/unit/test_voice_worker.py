@@ -7,12 +7,13 @@ from typing import Any
 import boto3
 import msgspec
 import pytest
-from botocore.exceptions import ClientError, ConnectTimeoutError
+from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError
 from moto import mock_aws
 from parley.aws import clients
 from parley.aws.client_channel import ClientChannel
 from parley.aws.session_routes import SessionRoutes, VoiceRequest
 from parley.aws.sessions import SessionTable
+from parley.aws.signed_http import DynamoDbReads, Response
 from parley.conversation.tools import registry
 from parley.conversation.tools.tool import Tool, ToolCall, ToolResult
 from parley.functions import voice_worker
@@ -22,6 +23,7 @@ from parley.speech.engine import ToolRequest
 from parley.speech.playback import ClientBusy, ClientGone
 
 from tests.unit.conversation_doubles import Clock, Context
+from tests.unit.dynamodb_reads import Reads
 from tests.unit.voice_doubles import EngineScript, VirtualClock
 
 
@@ -57,49 +59,56 @@ def test_a_tool_that_is_not_there_is_an_error_for_the_model() -> None:
 
 
 class _Api:
-    """The management API with one outcome."""
+    """The management API, for what goes through botocore."""
 
-    def __init__(self, failure: Exception | None = None) -> None:
-        self.failure = failure
-        self.calls: list[tuple[str, str]] = []
-
-    def post_to_connection(self, *, ConnectionId: str, Data: bytes) -> None:
-        self._call("post", ConnectionId)
+    class meta:
+        endpoint_url = "http://127.0.0.1:9"
+        region_name = "us-east-1"
 
     def delete_connection(self, *, ConnectionId: str) -> None:
-        self._call("delete", ConnectionId)
-
-    def _call(self, kind: str, connection_id: str) -> None:
-        self.calls.append((kind, connection_id))
-        if self.failure:
-            raise self.failure
+        raise ConnectTimeoutError(endpoint_url="x")
 
 
-def refusal(code: str, status: int) -> ClientError:
-    return ClientError({"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}, "PostToConnection")  # type: ignore[typeddict-item]  # what the code reads
+class _Http:
+    """Answers posts with one outcome."""
+
+    def __init__(self, outcome: int | Exception) -> None:
+        self._outcome = outcome
+        self.paths: list[str] = []
+
+    async def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> Response:
+        self.paths.append(path)
+        if isinstance(self._outcome, Exception):
+            raise self._outcome
+        return Response(self._outcome, {}, b"")
 
 
 @pytest.mark.parametrize(
-    ("failure", "outcome"),
+    ("answer", "outcome"),
     [
-        (None, None),
-        (refusal("GoneException", 410), ClientGone),
-        (refusal("410", 410), ClientGone),
-        (refusal("LimitExceededException", 429), ClientBusy),
-        (ConnectTimeoutError(endpoint_url="x"), ClientBusy),
+        (200, None),
+        (410, ClientGone),
+        (403, ClientGone),
+        (429, ClientBusy),
+        (500, ClientBusy),
+        (EndpointConnectionError(endpoint_url="x"), ClientBusy),
     ],
 )
 def test_a_post_tells_a_client_that_left_from_one_that_is_busy(
-    failure: Exception | None, outcome: type[Exception] | None
+    answer: int | Exception, outcome: type[Exception] | None
 ) -> None:
-    channel = ClientChannel(_Api(failure))  # type: ignore[arg-type]  # what the code calls
+    http = _Http(answer)
+    channel = ClientChannel(http, _Api())  # type: ignore[arg-type]  # what it calls of them
     if outcome is None:
-        asyncio.run(channel.post("c-1", b"{}"))
-        return
-    with pytest.raises(outcome):
-        asyncio.run(channel.post("c-1", b"{}"))
-    # A connection that cannot be closed ends by itself.
-    asyncio.run(channel.disconnect("c-1"))
+        asyncio.run(channel.post("c/1=", b"{}"))
+    else:
+        with pytest.raises(outcome):
+            asyncio.run(channel.post("c/1=", b"{}"))
+    assert http.paths == ["/@connections/c%2F1%3D"]
+
+
+def test_a_connection_that_cannot_be_closed_ends_by_itself() -> None:
+    asyncio.run(ClientChannel(_Http(200), _Api()).disconnect("c-1"))  # type: ignore[arg-type]  # what it calls of them
 
 
 def test_what_is_measured_is_written_while_a_worker_runs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,6 +169,9 @@ def deployment(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         for client in (clients.dynamodb, clients.kms, clients.lambda_):
             client.cache_clear()
         monkeypatch.setattr(clients, "connections_api", lambda url: _Api())
+        # moto answers botocore alone.
+        reads = Reads(dynamodb)
+        monkeypatch.setattr(DynamoDbReads, "call", lambda self, operation, request: reads.call(operation, request))
         monkeypatch.setattr(voice_worker, "engine", lambda: EngineScript(VirtualClock()))
         yield dynamodb
         for made_once in (voice_worker.settings, voice_worker.cipher, voice_worker.engine):

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 from aws_lambda_powertools.metrics import MetricUnit
+from botocore.session import get_session
 
 from parley.aws import clients
 from parley.aws.audio_archive import BucketArchive
@@ -19,6 +20,7 @@ from parley.aws.content_encryption import ContentCipher
 from parley.aws.conversation_table import ConversationTable
 from parley.aws.invocations import BackgroundFunction, RetrievalFunction
 from parley.aws.live_sessions import LiveSessions, SessionSeal
+from parley.aws.signed_http import DynamoDbReads, SignedHttp
 from parley.conversation.deadline import Deadline
 from parley.conversation.models import ModelChoice
 from parley.conversation.prompts import voice_system
@@ -136,19 +138,40 @@ def serve(event: Mapping[str, Any], context: Any) -> None:
 async def _serve(order: Handover, context: Any) -> Outcome:
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))
     own = settings()
+    connections_api = clients.connections_api(own.websocket_callback_url)
+    async with (
+        _signed_http(clients.dynamodb(), "dynamodb") as dynamodb,
+        _signed_http(connections_api, "execute-api") as connections,
+    ):
+        reads = DynamoDbReads(dynamodb)
+        channel = ClientChannel(connections, connections_api)
+        return await _serve_with(reads, channel, order, context)
+
+
+def _signed_http(client: Any, service: str) -> SignedHttp:
+    """Requests to where a client's go, on this event loop."""
+    credentials = get_session().get_credentials()
+    return SignedHttp(
+        client.meta.endpoint_url, service=service, region=client.meta.region_name, credentials=credentials
+    )
+
+
+async def _serve_with(reads: DynamoDbReads, channel: ClientChannel, order: Handover, context: Any) -> Outcome:
+    own = settings()
     secrets = cipher()
-    lease = await LiveSessions(own.sessions_table, clients.dynamodb()).acquire(order.session_id, context.aws_request_id)
+    sessions = LiveSessions(own.sessions_table, clients.dynamodb(), reads)
+    lease = await sessions.acquire(order.session_id, context.aws_request_id)
     if lease is None:
         return "not_needed"
     session = await lease.session()
     retriever = RetrievalFunction(own.retrieval_function) if own.retrieval_function else None
     clock, meter = SystemClock(), Metrics()
-    relay = AudioFramesTable(own.audio_frames_table, clients.dynamodb(), order.session_id)
+    relay = AudioFramesTable(own.audio_frames_table, reads, order.session_id)
     archive = BucketArchive(own.audio_bucket, clients.s3()) if own.audio_bucket else None
     parts = Parts(
         clock=clock,
         relay=relay,
-        channel=ClientChannel(clients.connections_api(own.websocket_callback_url)),
+        channel=channel,
         store=ConversationTable(
             own.conversations_table,
             clients.dynamodb(),

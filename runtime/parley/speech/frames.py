@@ -158,9 +158,9 @@ class Follower:
             # Both ends of what is missing, and what comes behind it.
             last = max(self._held)
             missing = [seq for seq in range(first, last) if seq not in self._held]
-            ahead = range(last + 1, last + 5) if len(self._held) < HELD_FRAMES else ()
+            behind_it = range(last + 1, last + 5) if len(self._held) < HELD_FRAMES else range(0)
             half = BATCH_FRAMES // 2
-            return sorted({*missing[:half], *missing[-half:], *ahead})
+            return sorted({*missing[:half], *missing[-half:], *behind_it})
         if self._misses == 0:
             count = BATCH_FRAMES if self._catches_up else min(behind + self._beat.burst, BATCH_FRAMES)
             return list(range(first, first + count))
