@@ -114,7 +114,8 @@ class Outcome:
     """What a number of simultaneous calls saw."""
 
     calls: int
-    seconds: float
+    seconds: float = 0.0
+    """From the first frame to the last of all calls."""
     relay: list[float] = field(default_factory=list)
     first_audio: list[float] = field(default_factory=list)
     stopped: list[float] = field(default_factory=list)
@@ -156,7 +157,7 @@ class Outcome:
     def cpu_a_minute(self) -> float:
         """Processor seconds of Parley's own (workers and gateway) for a minute of speech."""
         own = self.used["workers"].cpu + self.used["gateway"].cpu
-        return own / (self.calls * self.seconds / 60)
+        return own / (self.said * FRAME_SECONDS / 60)
 
 
 def percentile(values: Sequence[float], percent: int) -> float:
@@ -196,7 +197,7 @@ class Stage:
 
     async def calls(self, count: int, *, seconds: float, interrupt: bool = False) -> Outcome:
         """`count` calls at once for so long, all measured from when the last has begun."""
-        outcome = Outcome(count, seconds)
+        outcome = Outcome(count)
         await self._http.delete("/_speech/arrivals")
         calls = [Call(number, self.session()) for number in range(1, count + 1)]
         async with contextlib.AsyncExitStack() as stack:
@@ -209,8 +210,9 @@ class Stage:
             watching = [asyncio.create_task(call.watch()) for call in calls]
             await asyncio.sleep(_SETTLE_SECONDS)
             self.processes.begin()
+            started = time.monotonic()
             await asyncio.gather(*(_converse(call, seconds, interrupt=interrupt) for call in calls))
-            outcome.used = self.processes.used()
+            outcome.used, outcome.seconds = self.processes.used(), time.monotonic() - started
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_CATCH_UP_SECONDS):
                     while any(call.session.unacknowledged for call in calls):

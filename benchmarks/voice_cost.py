@@ -15,7 +15,7 @@ from parley.speech.audio import FRAME_SECONDS, input_bytes
 from parley.speech.frames import Follower
 from parley.speech.relay import AudioFrame
 from parley_client.outgoing import audio_message
-from parley_client.session import Timing
+from parley_client.timing import Timing
 
 from benchmarks.report import Measurement, measurement
 from stacks.sizes import Sizes
@@ -199,19 +199,14 @@ def measure(*, memory_mb: int | None = None) -> Mapping[str, Measurement]:
     memory = memory_mb or Sizes().voice_memory_mb
     bill = lines(memory_mb=memory)
     total = sum(line.usd for line in bill)
-    measured = {
-        f"cost: {line.name}": measurement(line.usd, "$", baseline=LIMIT_USD, note=f"{line.count:,.0f} a minute")
-        for line in bill
-    }
-    measured["cost of transport a minute"] = measurement(
+    measured = {f"cost: {line.name}": _thousand(line.usd, f"{line.count:,.0f} a minute") for line in bill}
+    measured["cost of transport"] = _thousand(
         total,
-        "$",
-        baseline=LIMIT_USD,
-        note=f"{PRICES_AS_OF}; frames of {frame_message_bytes():,} B sent, {frame_item_bytes():,} B stored; "
+        f"{PRICES_AS_OF}; frames of {frame_message_bytes():,} B sent, {frame_item_bytes():,} B stored; "
         f"the assistant speaks {ASSISTANT_SHARE:.0%} of it",
     )
-    measured["cost of Nova 2 Sonic a minute"] = measurement(
-        model_usd(), "$", baseline=LIMIT_USD, note=f"speech alone, at an assumed {SPEECH_TOKENS} tokens a second"
+    measured["cost of Nova 2 Sonic"] = _thousand(
+        model_usd(), f"speech alone, at an assumed {SPEECH_TOKENS} tokens a second"
     )
     allowed = quotas(memory_mb=memory, voice_calls=Sizes().voice_calls)
     for quota in allowed:
@@ -219,6 +214,10 @@ def measure(*, memory_mb: int | None = None) -> Mapping[str, Measurement]:
             quota.calls, "calls", baseline=allowed[0].calls, note=quota.source
         )
     return measured
+
+
+def _thousand(usd: float, note: str) -> Measurement:
+    return measurement(usd * 1000, "$ per 1,000 min", baseline=LIMIT_USD * 1000, note=note)
 
 
 class _Clock:

@@ -146,9 +146,10 @@ def serve_twice(app: Starlette, listener: socket.socket, encrypted: socket.socke
 async def serve_encrypted(
     app: Starlette, listener: socket.socket, certificate: Certificate, stop: asyncio.Event
 ) -> None:
-    """Serve over TLS, by HTTP/2 with clients that ask for it, until `stop` is set."""
+    """Serve over TLS, by HTTP/2 with clients that ask for it, until `stop` is set. Takes the listener for itself."""
     config = Config()
-    config.bind = [f"fd://{listener.fileno()}"]
+    # The server closes what it is given: were it still ours too, it would close by number whatever came in its place.
+    config.bind = [f"fd://{listener.detach()}"]
     config.certfile = config.keyfile = str(certificate.server)
     config.alpn_protocols = ["h2", "http/1.1"]
     config.errorlog = logging.getLogger("sandbox.tls")

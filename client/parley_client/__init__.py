@@ -21,7 +21,8 @@ from parley_client.events import (
     Transcript,
     Usage,
 )
-from parley_client.session import Session, Timing
+from parley_client.session import Session
+from parley_client.timing import Timing
 
 __all__ = [
     "INPUT_RATE",

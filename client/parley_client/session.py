@@ -7,7 +7,6 @@ import random
 import time
 import uuid
 from collections.abc import AsyncIterable, AsyncIterator, Coroutine
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -20,6 +19,7 @@ from parley_client.events import Answer, Audio, Ended, Event, Interrupted, Probl
 from parley_client.outgoing import Outgoing, Pace, audio_message
 from parley_client.playback import Playback
 from parley_client.tickets import Passing, Ticket, Tickets, Token
+from parley_client.timing import Timing
 
 FRAGMENT_CHARACTERS = 7_500
 """API Gateway takes messages of 128 KB in frames of 32 KB: four bytes a character at most."""
@@ -28,31 +28,6 @@ REFUSED_TICKETS = 3
 """A ticket may be refused because it came too late; so many in a row are no accident."""
 
 _FINAL = frozenset({"ended", "idle", "replaced", "taken_over", "flood", "failed"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timing:
-    """How long things may take, in seconds."""
-
-    ready_within: float = 10.0
-    """The server says within 5 s whether a worker took the session up."""
-    ping_every: float = 5.0
-    """The server notices by it that a session has lost its worker."""
-    silent_after: float = 15.0
-    """Without any message for so long, the connection counts as lost."""
-    remind_after: float = 5.0
-    """A frame that nobody acknowledges is sent again."""
-    report_every: float = 1.0
-    """How often the server is told what has been heard; it is told at an interruption, too."""
-    hold: float = 120.0
-    """How much audio is kept that the server has not acknowledged; `send_audio` waits when there is more."""
-    first_pause: float = 0.5
-    """Before the second attempt to connect; doubled, with jitter, before each further one."""
-    longest_pause: float = 10.0
-    give_up_after: float = 120.0
-    """Without a connection for so long, the session raises Unreachable."""
-    end_within: float = 10.0
-    """How long `end` waits for the server to have everything, and then to end the session."""
 
 
 class Session:
@@ -103,6 +78,7 @@ class Session:
         self._playback = Playback()
         self._silenced: str | None = None
         self._texts: dict[str, dict[str, Any]] = {}
+        self._texts_before_ping: list[str] = []
         self._events: asyncio.Queue[Event | None] = asyncio.Queue()
         self._socket: ClientConnection | None = None
         self._ready = asyncio.Event()
@@ -169,7 +145,7 @@ class Session:
     async def send_text(self, message: str, *, request_id: str | None = None, model_role: str | None = None) -> str:
         """Type something. Returns its request id, which comes back with the answer where the medium is text.
 
-        It is sent again after a reconnection while nothing has answered it; the request id keeps it from being
+        It is sent again after a reconnection unless it is known to have arrived; the request id keeps it from being
         answered twice.
         """
         request_id = request_id or str(uuid.uuid4())
@@ -279,7 +255,7 @@ class Session:
                 ping_interval=None,
                 close_timeout=2,
             ) as socket:
-                self._socket, self._heard_at = socket, time.monotonic()
+                self._socket, self._heard_at, self._texts_before_ping = socket, time.monotonic(), []
                 try:
                     await self._converse(socket)
                 finally:
@@ -329,11 +305,19 @@ class Session:
                 self._outgoing.acknowledge(seq, self._heard_at)
             case {"type": "resend", "from": int(first), "to": int(last)}:
                 self._outgoing.ask(first, last)
+            case {"type": "pong"}:
+                self._trust_texts()
             case _:
                 event = event_of(message)
                 if event is not None:
                     return await self._happen(event, message)
         return False
+
+    def _trust_texts(self) -> None:
+        """Spoken answers do not name the text that they answer; what came before a ping that was answered has come."""
+        if self._medium == "voice":
+            for request_id in self._texts_before_ping:
+                self._texts.pop(request_id, None)
 
     async def _happen(self, event: Event, message: dict[str, Any]) -> bool:
         now = self._heard_at
@@ -408,6 +392,7 @@ class Session:
             if now - self._heard_at > self._timing.silent_after:
                 raise Passing(f"the server was silent for {self._timing.silent_after:g} s")
             self._outgoing.remind(now, self._timing.remind_after)
+            self._texts_before_ping = list(self._texts) if self._ready.is_set() else []
             await self._write(socket, {"action": "ping"})
 
     async def _report(self) -> None:

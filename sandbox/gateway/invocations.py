@@ -4,7 +4,9 @@ MiniStack starts one more process for every concurrent invocation and drops an a
 hundred sessions would start hundreds of processes on a laptop. Here at most `concurrency` invocations of one function
 run at once; others wait for their turn, and asynchronous ones wait as long as their event age allows, as on AWS. A
 function that may run for many minutes, such as the worker of a voice session, mostly waits itself, and no call may wait
-until another has ended: these share one larger limit.
+until another has ended: these share one larger limit. And a function that a client still waits for after `WAITS`
+seconds waits itself, as the route that starts a call waits for its worker: its place goes to the next, up to `WAITING`
+times.
 """
 
 import asyncio
@@ -12,7 +14,7 @@ import logging
 import os
 import time
 import uuid
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -32,6 +34,10 @@ LONGEST_RUN = 900.0
 LONG_RUN = 600.0
 # As many of these run at once: each is a process of about 100 MB.
 LONG_RUNNING = 100
+# A request that a client waits for and that takes longer (in seconds) is waiting itself.
+WAITS = 1.5
+# So many of them for each function beside those that hold a place: each is one more process.
+WAITING = 16
 # MiniStack ends a function at its time limit and says so: this much later nothing comes any more.
 GRACE = 30.0
 # The payload limits of Invoke, in bytes: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
@@ -57,24 +63,44 @@ class Functions:
         # Each slot is a process that starts first: the more of them a burst fills, the longer its first answer takes.
         limit = concurrency or max(4, 2 * (os.cpu_count() or 1))
         self._slots: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(limit))
+        self._waiting: Counter[str] = Counter()
         self._long_running = asyncio.Semaphore(LONG_RUNNING)
         self._time_limits: dict[str, float] = {}
         self._retry_delays = retry_delays
         self._queued: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
-    async def slot(self, function: str) -> AsyncIterator[None]:
-        """Hold one of the function's execution slots."""
+    async def slot(self, function: str, *, waits: float | None = None) -> AsyncIterator[None]:
+        """Hold one of the function's execution slots; after `waits` seconds it may be another's as well."""
         is_long = await self._time_limit(function) >= LONG_RUN
-        async with self._long_running if is_long else self._slots[function]:
+        place = self._long_running if is_long else self._slots[function]
+        await place.acquire()
+        lent = False
+
+        def lend() -> None:
+            nonlocal lent
+            if self._waiting[function] < WAITING:
+                self._waiting[function] += 1
+                place.release()
+                lent = True
+
+        timer = None if waits is None else asyncio.get_running_loop().call_later(waits, lend)
+        try:
             yield
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if lent:
+                self._waiting[function] -= 1
+            else:
+                place.release()
 
     async def invoke(
         self, function: str, payload: bytes, *, timeout: float, headers: Mapping[str, str] | None = None
     ) -> Invocation:
         """Invoke and wait. Raises `TimeoutError` after `timeout` seconds, the wait for a slot included."""
         try:
-            async with asyncio.timeout(timeout), self.slot(function):
+            async with asyncio.timeout(timeout), self.slot(function, waits=WAITS):
                 return await self._aws.invoke(function, payload, timeout=timeout, headers=headers)
         except httpx.TimeoutException as error:
             raise TimeoutError from error

@@ -181,7 +181,9 @@ def test_functions_may_do_what_they_do_and_nothing_more(dev: Assembly) -> None:
         "health": {"dynamodb:GetItem", "lambda:InvokeFunction"},
         "tickets": {"dynamodb:GetItem", "dynamodb:PutItem"},
         "websocket": {
+            "dynamodb:GetItem",
             "dynamodb:PutItem",
+            "dynamodb:UpdateItem",
             "dynamodb:DeleteItem",
             "lambda:InvokeFunction",
             "execute-api:ManageConnections",
@@ -203,11 +205,13 @@ def test_functions_may_do_what_they_do_and_nothing_more(dev: Assembly) -> None:
         assert "dynamodb:Scan" not in actions, handler
 
 
-def test_turns_are_invoked_once_or_not_at_all(dev: Assembly) -> None:
-    [(_, config)] = dev.resources("AWS::Lambda::EventInvokeConfig")
+def test_turns_and_session_workers_are_invoked_once_or_not_at_all(dev: Assembly) -> None:
+    configs = [config["Properties"] for _, config in dev.resources("AWS::Lambda::EventInvokeConfig")]
 
-    assert config["Properties"]["MaximumRetryAttempts"] == 0
-    assert config["Properties"]["MaximumEventAgeInSeconds"] == 60
+    assert len(configs) == 2
+    for config in configs:
+        assert config["MaximumRetryAttempts"] == 0
+        assert config["MaximumEventAgeInSeconds"] == 60
 
 
 def test_without_documents_nothing_of_the_knowledge_path_is_deployed(synth: Synth) -> None:

@@ -51,6 +51,8 @@ class Peer:
     lose: set[int] = field(default_factory=set)
     """Frames that are lost once on their way."""
     acknowledge: bool = True
+    text_answers: bool = True
+    """Answer texts, naming them; a call's spoken answers do not."""
     silent: bool = False
     """Answer nothing at all any more."""
     largest_frame: int = 1 << 20
@@ -131,7 +133,7 @@ class Peer:
                         answers[0]["next_seq"] = max(self.next_seq, self.contiguous + 1)
             case {"action": "ping"}:
                 answers = [{"type": "pong"}]
-            case {"action": "text"}:
+            case {"action": "text"} if self.text_answers:
                 answers = [answer(request_id=message["request_id"])]
             case {"action": "session.end"}:
                 answers = [{"type": "session.ended", "reason": "ended"}]

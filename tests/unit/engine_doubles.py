@@ -59,6 +59,13 @@ class Witness:
         return b"".join(event.pcm for event in self.events if isinstance(event, AssistantAudio))
 
     @property
+    def said(self) -> str:
+        """What was announced, before its audio."""
+        return " ".join(
+            event.text for event in self.events if isinstance(event, AssistantTranscript) and not event.spoken
+        )
+
+    @property
     def spoken(self) -> str:
         return "".join(
             event.text for event in self.events if isinstance(event, AssistantTranscript) and event.spoken

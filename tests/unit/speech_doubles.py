@@ -92,6 +92,7 @@ class Endpoint:
 def endpoints(folder: Path) -> Iterator[Endpoint]:
     """Serve until the block ends, in a thread of their own."""
     trusted, listener = certificate(folder), bind(0)
+    port = listener.getsockname()[1]
     started = threading.Event()
     loops: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
 
@@ -106,7 +107,7 @@ def endpoints(folder: Path) -> Iterator[Endpoint]:
     thread.start()
     started.wait()
     try:
-        yield Endpoint(f"https://127.0.0.1:{listener.getsockname()[1]}", trusted.authority)
+        yield Endpoint(f"https://127.0.0.1:{port}", trusted.authority)
     finally:
         loop, stop = loops[0]
         loop.call_soon_threadsafe(stop.set)

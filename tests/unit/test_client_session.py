@@ -446,6 +446,24 @@ def test_text_that_nothing_answered_is_sent_again_with_its_id() -> None:
     against(Peer(), scene)
 
 
+def test_text_typed_into_a_call_is_not_sent_again_once_it_has_arrived() -> None:
+    async def scene(peer: Peer) -> None:
+        async with session(peer) as call:
+            await call.send_text("Do bees sleep?", request_id="mine")
+            await peer.until(lambda: len(peer.sent("ping")) >= 2)
+            await peer.connections[-1].close()
+            await next_of(call, Reconnecting)
+            await next_of(call, Ready)
+            peer.silent = True
+            await call.send_text("And wasps?", request_id="later")
+            await next_of(call, Reconnecting)
+            peer.silent = False
+            await next_of(call, Ready)
+        assert [text["request_id"] for text in peer.sent("text")] == ["mine", "later", "later"]
+
+    against(Peer(text_answers=False), scene)
+
+
 def test_long_text_goes_in_frames_that_the_gateway_takes() -> None:
     async def scene(peer: Peer) -> None:
         async with session(peer, medium="text") as call:

@@ -30,7 +30,7 @@ from sandbox.server import bind, server_config
 
 FRAME_TEMPLATE = (
     '{"TableName": "frames", "Item": {"session_id": {"S": "$context.authorizer.session_id"},'
-    """ "data": {"B": "$util.escapeJavaScript($input.path('$.data')).replaceAll("\\\\'","'")"}}}"""
+    """ "data": {"S": "$util.escapeJavaScript($input.path('$.data')).replaceAll("\\\\'","'")"}}}"""
 )
 
 
@@ -275,7 +275,7 @@ def test_a_service_integration_writes_what_its_template_says(gateway: Gateway) -
         {
             "target": "DynamoDB_20120810.PutItem",
             "TableName": "frames",
-            "Item": {"session_id": {"S": "s-1"}, "data": {"B": "it's"}},
+            "Item": {"session_id": {"S": "s-1"}, "data": {"S": "it's"}},
         }
     ]
 

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import httpx
 import pytest
 from aws_cdk import Duration
 from parley_constructs.voice_api.audio_route import audio_frame_template
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -51,11 +53,15 @@ class Tables(FakeAws):
         return await super().dynamodb(request)
 
 
-def _serve(aws: Tables, folder: Path) -> Iterator[Gateway]:
+def _serve(aws: Tables, folder: Path, *, concurrency: int | None = None) -> Iterator[Gateway]:
     (folder / "index.html").write_text("the page")
     upstream = Server(aws.app())
     settings = GatewaySettings(
-        aws_endpoint=f"http://127.0.0.1:{upstream.port}", models_url="http://127.0.0.1:1", page=folder, outputs=folder
+        aws_endpoint=f"http://127.0.0.1:{upstream.port}",
+        models_url="http://127.0.0.1:1",
+        page=folder,
+        outputs=folder,
+        concurrency=concurrency,
     )
     server = Server(create_gateway(settings))
     yield Gateway(server.port, aws)
@@ -190,44 +196,68 @@ def test_a_table_that_does_not_answer_loses_the_frame_and_nothing_else(throttled
     assert {"N": "2"} in [put["Item"]["seq"] for put in frames(throttled)]
 
 
-def test_calls_do_not_wait_for_each_other_to_end(tmp_path: Path) -> None:
-    started: list[float] = []
-    ended = threading.Event()
+class Holding(Tables):
+    """A FakeAws whose functions are not done before the test says so. `worker` may run for a quarter of an hour."""
 
-    class Workers(Tables):
-        async def invoke(self, request: Request) -> Response:
-            if request.path_params["function"] != "worker":
-                return await super().invoke(request)
-            started.append(time.monotonic())
-            while not ended.is_set():
-                await asyncio.sleep(0.01)
-            return JSONResponse({})
+    def __init__(self) -> None:
+        super().__init__()
+        self.started: list[str] = []
+        self.ended = threading.Event()
 
-    aws = Workers()
-    routes = aws.app()
+    async def invoke(self, request: Request) -> Response:
+        self.started.append(request.path_params["function"])
+        while not self.ended.is_set():
+            await asyncio.sleep(0.01)
+        return JSONResponse({})
 
-    async def configuration(request: Request) -> Response:
+    async def configuration(self, request: Request) -> Response:
         return JSONResponse({"Timeout": 900 if request.path_params["function"] == "worker" else 29})
 
-    routes.routes.insert(0, Route("/2015-03-31/functions/{function}/configuration", configuration))
-    upstream = Server(routes)
-    settings = GatewaySettings(
-        aws_endpoint=f"http://127.0.0.1:{upstream.port}",
-        models_url="http://127.0.0.1:1",
-        page=tmp_path,
-        outputs=tmp_path,
-        concurrency=2,
-    )
-    server = Server(create_gateway(settings))
-    url = f"http://127.0.0.1:{server.port}/@aws/lambda/2015-03-31/functions/worker/invocations"
-    for _ in range(20):
-        assert httpx.post(url, json={}, headers={"x-amz-invocation-type": "Event"}).status_code == 202
-    deadline = time.monotonic() + 10
-    while len(started) < 20 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    begun = len(started)
-    ended.set()
-    server.stop()
-    upstream.stop()
+    def app(self) -> Starlette:
+        app = super().app()
+        app.routes.insert(0, Route("/2015-03-31/functions/{function}/configuration", self.configuration))
+        return app
 
-    assert begun == 20, "all of them, before any has ended"
+    def most_started(self, function: str, *, seconds: float, enough: int) -> int:
+        """How many invocations have begun after a while, or as soon as it is enough."""
+        deadline = time.monotonic() + seconds
+        while self.started.count(function) < enough and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return self.started.count(function)
+
+
+@pytest.fixture
+def holding(tmp_path: Path) -> Iterator[Gateway]:
+    aws = Holding()
+    yield from _serve(aws, tmp_path, concurrency=2)
+    aws.ended.set()
+
+
+def _invoke(gateway: Gateway, function: str, kind: str) -> int:
+    url = f"{gateway.url}/@aws/lambda/2015-03-31/functions/{function}/invocations"
+    return httpx.post(url, json={}, headers={"x-amz-invocation-type": kind}, timeout=60).status_code
+
+
+def test_calls_do_not_wait_for_each_other_to_end(holding: Gateway) -> None:
+    aws = holding.aws
+    assert isinstance(aws, Holding)
+    for _ in range(20):
+        assert _invoke(holding, "worker", "Event") == 202
+        assert _invoke(holding, "turn", "Event") == 202
+
+    assert aws.most_started("worker", seconds=20, enough=20) == 20
+    assert aws.started.count("turn") == 2, "those that work wait for a processor"
+    aws.ended.set()
+    assert aws.most_started("turn", seconds=20, enough=20) == 20
+
+
+def test_a_route_that_waits_for_something_lends_its_place(holding: Gateway) -> None:
+    aws = holding.aws
+    assert isinstance(aws, Holding)
+    with ThreadPoolExecutor(5) as pool:
+        answers = [pool.submit(_invoke, holding, "route", "RequestResponse") for _ in range(5)]
+        started = aws.most_started("route", seconds=30, enough=5)
+        aws.ended.set()
+
+        assert started == 5
+        assert [answer.result() for answer in answers] == [200] * 5

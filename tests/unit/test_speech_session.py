@@ -2,9 +2,11 @@
 
 import asyncio
 import random
+import re
 import time
 from collections.abc import Awaitable, Callable
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from parley.conversation.tools.tool import ToolResult
@@ -37,6 +39,14 @@ def call(play: Callable[[Call], Awaitable[None]], **changes: object) -> Call:
         return one
 
     return run_virtual(main())
+
+
+def asked(one: Call) -> list[int]:
+    """The utterances of all stored questions.
+
+    What the user says while nobody answers is one question with what comes after it: nothing of it is lost.
+    """
+    return [int(number) for question, _ in one.exchanges() for number in re.findall(r"utterance (\d+)", question)]
 
 
 def test_an_utterance_is_answered_and_stored() -> None:
@@ -108,12 +118,95 @@ def test_a_killed_worker_loses_nothing_and_answers_nothing_twice(kills: list[flo
         await one.send(0, 250)
 
     one = call(play)
-    assert sorted(question for question, _ in one.exchanges()) == [f"utterance {n}" for n in range(1, 6)]
+    assert asked(one) == [1, 2, 3, 4, 5]
     # The engine may have begun an answer twice, but never was more of one heard than of one for each utterance.
     begun = [message.turn_id for message in one.channel.of(AudioMessage)]
     assert len(set(begun)) <= 5
     for number in range(1, 6):
         assert one.frames_heard(number) == list(range(1, 13))
+
+
+@pytest.mark.parametrize("number", range(1, 13))
+def test_a_worker_killed_right_after_a_write_loses_nothing_and_answers_nothing_twice(number: int) -> None:
+    async def play(one: Call) -> None:
+        writes = 0
+
+        def written() -> None:
+            nonlocal writes
+            writes += 1
+            if writes == number:
+                one.kill_worker()
+
+        one.sessions.after_write = written
+        one.connect()
+        for utterance in range(1, 5):
+            await one.say(utterance, then=5.0)
+        await one.send(0, 250)
+
+    one = call(play)
+    assert len(one.workers) == 2
+    assert asked(one) == [1, 2, 3, 4]
+    assert len({message.turn_id for message in one.channel.of(AudioMessage)}) <= 4
+    assert one.sessions.session.pending is None
+
+
+@pytest.mark.parametrize("number", range(1, 16))
+def test_a_worker_killed_after_an_interruption_and_a_slow_write_loses_nothing(number: int) -> None:
+    async def play(one: Call) -> None:
+        writes = 0
+
+        def written() -> None:
+            nonlocal writes
+            writes += 1
+            if writes == number:
+                one.kill_worker()
+
+        one.sessions.after_write = written
+        one.sessions.delay = 0.3
+        one.engine.answer_seconds = 8.0
+        one.connect()
+        for utterance in range(1, 5):
+            # Each but the last answer is interrupted by the next utterance.
+            await one.send(utterance, 12)
+            await one.send(0, 25)
+        await one.send(0, 400)
+
+    one = call(play)
+    assert len(one.workers) == 2
+    assert asked(one) == [1, 2, 3, 4]
+    assert len({message.turn_id for message in one.channel.of(AudioMessage)}) <= 4
+
+
+def test_a_worker_whose_time_is_up_hands_over_in_the_middle_of_an_answer() -> None:
+    async def play(one: Call) -> None:
+        one.engine.answer_seconds = 80.0
+        one.connect()
+        await one.clock.sleep(5)
+        one.worker_seconds = 900.0
+        await one.say(1, then=80.0)
+
+    one = call(play, worker_seconds=100.0)
+    assert one.outcomes == ["handed_over"]
+    ((question, answer),) = one.exchanges()
+    assert question == "utterance 1"
+    # About 63 s of it were heard.
+    assert "Part 90" in answer
+    assert "Part 130" not in answer
+    assert one.engine.answered == [1]
+
+
+def test_a_worker_whose_time_is_up_hands_over_in_the_middle_of_an_utterance() -> None:
+    async def play(one: Call) -> None:
+        one.connect()
+        await one.clock.sleep(8)
+        one.worker_seconds = 900.0
+        await one.send(1, round(70 / FRAME))
+        await one.send(0, 60)
+
+    one = call(play, worker_seconds=100.0)
+    assert one.outcomes == ["handed_over"]
+    assert one.frames_heard(1) == list(range(1, round(70 / FRAME) + 1))
+    assert [question for question, _ in one.exchanges()] == ["utterance 1"]
 
 
 def test_a_successor_answers_within_the_lease_and_a_ping() -> None:

@@ -263,6 +263,28 @@ def test_two_connections_at_the_same_moment_do_not_both_get_the_session(cloud: C
     assert cloud.session()["connection_id"] == "c-2"
 
 
+def test_a_start_that_finds_the_session_changed_looks_again(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = SessionRoutes.find
+    stale: list[Any] = []
+
+    def find_late(routes: SessionRoutes, session_id: str, subject: str) -> Any:
+        found = find(routes, session_id, subject)
+        if len(stale) < disturbances:
+            stale.append(found)
+            # Another message of this client is handled between reading and writing.
+            cloud.put(connection_number=found.connection_number + 1)
+        return found
+
+    monkeypatch.setattr(SessionRoutes, "find", find_late)
+    disturbances = 1
+    cloud.start()
+    assert (cloud.refused(), cloud.session()["connection_number"]) == ([], 2)
+
+    disturbances = 100
+    cloud.start()
+    assert cloud.refused() == ["conflict"]
+
+
 def test_a_ping_starts_a_successor_of_a_dead_worker_once(cloud: Cloud) -> None:
     cloud.start()
     cloud.send({"action": "ping"})

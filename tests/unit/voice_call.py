@@ -156,7 +156,7 @@ class Call:
         lease = await self.sessions.acquire("session-1", f"worker-{len(self.workers)}")
         if lease is None:
             return None
-        began = self.clock.now()
+        until = self.clock.now() + self.worker_seconds
         parts = Parts(
             clock=self.clock,
             relay=self.relay,
@@ -169,7 +169,7 @@ class Call:
             system="Be brief.",
             archive=Recorder("session-1", self.archive, self.relay, self.clock, self.meter) if self.archive else None,
             knowledge=True,
-            seconds_left=lambda: self.worker_seconds - (self.clock.now() - began),
+            seconds_left=lambda: until - self.clock.now(),
             hand_over=self._hand_over,
         )
         session = await lease.session()

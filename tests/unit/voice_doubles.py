@@ -131,6 +131,8 @@ class MemorySessions:
     clock: VirtualClock
     delay: float = 0.003
     lease_until: float = 0.0
+    after_write: Callable[[], None] = lambda: None
+    """Is called when a write of a worker has arrived, before the worker knows."""
     fails: bool = False
     session: LiveSession = field(
         default_factory=lambda: LiveSession(
@@ -172,7 +174,7 @@ class MemorySessions:
         await self.clock.sleep(self.delay)
         if self.has_live_worker or self.session.state == "ended":
             return None
-        self.change(epoch=self.session.epoch + 1)
+        self.change(epoch=self.session.epoch + 1, state="live")
         self.lease_until = self.clock.time() + LEASE_SECONDS
         return cast(Lease, MemoryLease(self, self.session.epoch))
 
@@ -201,7 +203,7 @@ class MemoryLease:
 
     async def announce(self, connection_number: int) -> None:
         await self._check()
-        self.sessions.change(announced_number=connection_number, state="live")
+        self.sessions.change(announced_number=connection_number)
 
     async def save_progress(
         self, *, answered_seq: int, pending: bytes | None, conversation_id: str | None, taken: Sequence[str] = ()
@@ -210,6 +212,8 @@ class MemoryLease:
         inbox = tuple(message for message in self.sessions.session.inbox if message.id not in taken)
         assert answered_seq >= self.sessions.session.answered_seq
         self.sessions.change(answered_seq=answered_seq, pending=pending, conversation_id=conversation_id, inbox=inbox)
+        self.sessions.after_write()
+        await self.sessions.clock.sleep(0)
 
     async def release(self, *, state: SessionState) -> None:
         await self._check()
@@ -243,6 +247,7 @@ class FencedStore(Store):
         # The place among other turns is the table's to find.
         count = len(self.shared.turns_by_id.get((subject, conversation_id), []))
         self.shared.append(subject, conversation_id, exchange, turn_count=count)
+        self.sessions.after_write()
 
 
 class PlainSeal:
@@ -429,6 +434,7 @@ class ScriptedEngine:
         self._script.heard_frames.append((self._number, utterance, index))
         if self._answer is not None and not self._answer.done():
             self._answer.cancel()
+            self._answer = None
             self._queue.put_nowait(Interrupted())
         elif self._speaks_until > self._script.clock.now():
             self._queue.put_nowait(Interrupted())

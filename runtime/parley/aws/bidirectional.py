@@ -61,9 +61,7 @@ def is_passing(failure: StreamFailed) -> bool:
 class Duplex[Input, Output]:
     """One stream: messages go out in order and within SEND_SECONDS, or the stream has failed."""
 
-    def __init__(self, client: Any, stream: Any, output: Any, receiver: Any) -> None:
-        self.output = output
-        """What the service answered when it accepted the stream."""
+    def __init__(self, client: Any, stream: Any, receiver: Any) -> None:
         self._client = client
         self._stream = stream
         self._receiver = receiver
@@ -108,15 +106,17 @@ class Duplex[Input, Output]:
             return
         self._closed = True
         await self.finish()
-        await _bounded(self._client.close())
+        if self._client is not None:
+            await close_client(self._client)
 
 
 async def open_duplex[Client, Input, Output](
-    client: Client, start: "Callable[[Client], Awaitable[Any]]", *first: Input
+    client: Client, start: "Callable[[Client], Awaitable[Any]]", *first: Input, shared: bool = False
 ) -> "Duplex[Input, Output]":
-    """A stream that the service has accepted, on a client of its own; `first` are sent at once. Raises StreamFailed.
+    """A stream that the service has accepted; `first` are sent at once. Raises StreamFailed.
 
-    Streams do not share a connection: a lost one must not take the stream along that replaces it.
+    It has the client, and so the connection, for itself and closes it, unless that is `shared`: a lost connection must
+    not take the stream along that replaces one.
     """
     opening = asyncio.create_task(_open(client, start, first))
     try:
@@ -124,18 +124,18 @@ async def open_duplex[Client, Input, Output](
         await asyncio.wait({opening}, timeout=OPEN_SECONDS)
         if not opening.done():
             raise StreamFailed("Unreachable")
-        stream, output, receiver = opening.result()
+        stream, receiver = opening.result()
     except BaseException as error:
         opening.add_done_callback(lambda task: task.cancelled() or task.exception())
-        owner: Any = client
-        await _bounded(owner.close())
+        if not shared:
+            await close_client(client)
         if isinstance(error, Exception):
             raise _failed(error) from error
         raise
-    return Duplex(client, stream, output, receiver)
+    return Duplex(None if shared else client, stream, receiver)
 
 
-async def _open(client: Any, start: Callable[[Any], Awaitable[Any]], first: Sequence[Any]) -> tuple[Any, Any, Any]:
+async def _open(client: Any, start: Callable[[Any], Awaitable[Any]], first: Sequence[Any]) -> tuple[Any, Any]:
     stream = await start(client)
 
     async def send() -> None:
@@ -145,11 +145,11 @@ async def _open(client: Any, start: Callable[[Any], Awaitable[Any]], first: Sequ
     # A connection that is refused takes no messages either, and only the answer's side says so.
     sending, accepted = asyncio.create_task(send()), asyncio.create_task(stream.await_output())
     try:
-        output, receiver = await accepted
+        _, receiver = await accepted
         await sending
     finally:
         sending.cancel()
-    return stream, output, receiver
+    return stream, receiver
 
 
 async def bedrock_runtime() -> "AsyncBedrockRuntimeClient":
@@ -176,9 +176,37 @@ async def polly() -> "AsyncPollyClient":
     return AsyncPollyClient(config=await AsyncPollyConfig.resolve(**await _settings()))
 
 
-def failure(error: Exception) -> StreamFailed:
-    """An error of an SDK's plain call as StreamFailed."""
-    return StreamFailed("Unreachable") if isinstance(error, TimeoutError) else _failed(error)
+async def close_client(client: Any) -> None:
+    """Give a client and its connection up."""
+    await _bounded(client.close())
+
+
+async def pumped[T](source: AsyncIterator[T], tasks: set[asyncio.Task[None]]) -> AsyncIterator[T]:
+    """What `source` gives, or the error that it raises as StreamFailed; each piece within SEND_SECONDS.
+
+    Whoever takes the pieces may be cancelled at any moment. The source is not, because the CRT cannot be: it runs on to
+    its end in a task, which `tasks` holds meanwhile.
+    """
+    pieces: asyncio.Queue[T | StreamFailed | None] = asyncio.Queue()
+
+    async def pump() -> None:
+        try:
+            async for piece in source:
+                pieces.put_nowait(piece)
+        except Exception as error:
+            pieces.put_nowait(_failed(error))
+        pieces.put_nowait(None)
+
+    task = asyncio.create_task(pump())
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
+    try:
+        while (piece := await asyncio.wait_for(pieces.get(), SEND_SECONDS)) is not None:
+            if isinstance(piece, StreamFailed):
+                raise piece
+            yield piece
+    except TimeoutError:
+        raise StreamFailed("Stalled") from None
 
 
 async def _settings() -> dict[str, Any]:

@@ -2,37 +2,39 @@
 
 import asyncio
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError
 
 from parley.aws.connection_posts import Connection, ConnectionGone, ConnectionUnreachable
-from parley.aws.failures import error_code
+from parley.aws.signed_http import SignedHttp
 from parley.speech.playback import ClientBusy, ClientGone
 
 if TYPE_CHECKING:
     from mypy_boto3_apigatewaymanagementapi.client import ApiGatewayManagementApiClient
 
-_GONE = frozenset({"GoneException", "410", "ForbiddenException"})
+_GONE = frozenset({410, 403})
 """Forbidden is what API Gateway answers about a connection of another API: an address that is no more."""
 
 
 class ClientChannel:
     """The Channel protocol over API Gateway's management API."""
 
-    def __init__(self, client: "ApiGatewayManagementApiClient") -> None:
+    def __init__(self, http: SignedHttp, client: "ApiGatewayManagementApiClient") -> None:
+        self._http = http
         self._client = client
 
     async def post(self, connection_id: str, data: bytes) -> None:
         """See Channel."""
-        await asyncio.to_thread(self._post, connection_id, data)
-
-    def _post(self, connection_id: str, data: bytes) -> None:
+        path = f"/@connections/{quote(connection_id, safe='')}"
         try:
-            self._client.post_to_connection(ConnectionId=connection_id, Data=data)
-        except ClientError as error:
-            raise (ClientGone if error_code(error) in _GONE else ClientBusy) from error
+            response = await self._http.post(path, data, {"content-type": "application/octet-stream"})
         except BotoCoreError as error:
             raise ClientBusy from error
+        if response.status in _GONE:
+            raise ClientGone
+        if response.status != 200:
+            raise ClientBusy
 
     async def disconnect(self, connection_id: str) -> None:
         """See Channel."""

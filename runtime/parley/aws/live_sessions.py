@@ -5,11 +5,13 @@ The routes' side of the same items is `parley.aws.session_routes`.
 
 import asyncio
 import time
+from binascii import a2b_base64
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from parley.aws.audio_frames_table import Reads
 from parley.aws.content_encryption import ContentCipher
 from parley.aws.failures import error_code, store_errors
 from parley.aws.items import from_item, to_item
@@ -24,9 +26,12 @@ _OWNED = "epoch = :epoch AND #state <> :ended"
 class LiveSessions:
     """The Sessions protocol over the sessions table."""
 
-    def __init__(self, table: str, client: "DynamoDBClient", *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, table: str, client: "DynamoDBClient", reads: Reads, *, clock: Callable[[], float] = time.time
+    ) -> None:
         self._table = table
         self._client = client
+        self._reads = reads
         self._clock = clock
 
     async def acquire(self, session_id: str, owner: str) -> "SessionLease | None":
@@ -40,7 +45,7 @@ class LiveSessions:
                 written = self._client.update_item(
                     TableName=self._table,
                     Key=to_item({"session_id": session_id}),
-                    UpdateExpression="SET #owner = :owner, lease_until = :until ADD epoch :one",
+                    UpdateExpression="SET #owner = :owner, #state = :live, lease_until = :until ADD epoch :one",
                     ConditionExpression="attribute_exists(subject) AND medium = :voice AND #state <> :ended"
                     # A retry of this very request finds itself the owner.
                     " AND (attribute_not_exists(lease_until) OR lease_until < :now OR #owner = :owner)",
@@ -52,6 +57,7 @@ class LiveSessions:
                             ":now": _milliseconds(now),
                             ":one": 1,
                             ":voice": "voice",
+                            ":live": "live",
                             ":ended": "ended",
                         }
                     ),
@@ -62,17 +68,24 @@ class LiveSessions:
                 raise
             return None
         epoch = int(from_item(written["Attributes"])["epoch"])
-        return SessionLease(self._table, self._client, session_id, epoch, self._clock)
+        return SessionLease(self._table, self._client, self._reads, session_id, epoch, self._clock)
 
 
 class SessionLease:
     """The Lease protocol."""
 
     def __init__(
-        self, table: str, client: "DynamoDBClient", session_id: str, epoch: int, clock: Callable[[], float]
+        self,
+        table: str,
+        client: "DynamoDBClient",
+        reads: Reads,
+        session_id: str,
+        epoch: int,
+        clock: Callable[[], float],
     ) -> None:
         self._table = table
         self._client = client
+        self._reads = reads
         self._session_id = session_id
         self._epoch = epoch
         self._clock = clock
@@ -100,11 +113,18 @@ class SessionLease:
 
     async def session(self) -> LiveSession:
         """See Lease."""
-        return await asyncio.to_thread(self._read)
+        request = {
+            "TableName": self._table,
+            "Key": {"session_id": {"S": self._session_id}},
+            "ConsistentRead": True,
+        }
+        with store_errors():
+            found = await self._reads.call("GetItem", request)
+        return self._owned(_plain(found["Item"]) if "Item" in found else {})
 
     async def announce(self, connection_number: int) -> None:
         """See Lease."""
-        await self._write({"announced_number": connection_number, "state": "live"})
+        await self._write({"announced_number": connection_number})
 
     async def save_progress(
         self, *, answered_seq: int, pending: bytes | None, conversation_id: str | None, taken: Sequence[str] = ()
@@ -146,18 +166,20 @@ class SessionLease:
         except ClientError as error:
             if error_code(error) != "ConditionalCheckFailedException":
                 raise
-            waiting = {message.id for message in self._read().inbox}
+            waiting = {message.id for message in self._look().inbox}
             if not taken or waiting.intersection(taken):
                 raise LeaseLost from error
             # The SDK repeated a write that had arrived: its messages are gone already.
             self._update(values, removed, ())
 
-    def _read(self) -> LiveSession:
+    def _look(self) -> LiveSession:
         with store_errors():
             found = self._client.get_item(
                 TableName=self._table, Key=to_item({"session_id": self._session_id}), ConsistentRead=True
             )
-        item = from_item(found["Item"]) if "Item" in found else {}
+        return self._owned(from_item(found["Item"]) if "Item" in found else {})
+
+    def _owned(self, item: Mapping[str, Any]) -> LiveSession:
         if item.get("epoch") != self._epoch or item["state"] == "ended":
             raise LeaseLost
         played = item.get("played")
@@ -202,3 +224,22 @@ class SessionSeal:
 
 def _milliseconds(moment: float) -> int:
     return round(moment * 1000)
+
+
+def _plain(item: Mapping[str, Any]) -> dict[str, Any]:
+    """An item of DynamoDB's JSON, with the types that a session's has."""
+    return {name: _value(*next(iter(typed.items()))) for name, typed in item.items()}
+
+
+def _value(kind: str, value: Any) -> Any:
+    match kind:
+        case "N":
+            return int(value)
+        case "B":
+            return a2b_base64(value)
+        case "M":
+            return _plain(value)
+        case "L":
+            return [_value(*next(iter(typed.items()))) for typed in value]
+        case _:
+            return value

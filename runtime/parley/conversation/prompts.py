@@ -64,7 +64,7 @@ def build_prompt(
     if tools:
         system = f"{system}\n\n{WITH_TOOLS}"
     messages = [*history_window(history), Message(role="user", text=text)]
-    return Prompt(system=system, messages=_alternating(messages), tools=tools)
+    return Prompt(system=system, messages=alternating(messages), tools=tools)
 
 
 def history_window(history: Sequence[Turn]) -> list[Message]:
@@ -72,7 +72,7 @@ def history_window(history: Sequence[Turn]) -> list[Message]:
     messages = [Message(role=turn.role, text=turn.text) for turn in history[-HISTORY_MESSAGES:] if turn.text.strip()]
     while messages and messages[0].role != "user":
         messages.pop(0)
-    return _alternating(messages)
+    return alternating(messages)
 
 
 def render_passages(passages: Sequence[Passage]) -> str:
@@ -85,7 +85,8 @@ def render_passages(passages: Sequence[Passage]) -> str:
     return f"<passages>\n{rendered}\n</passages>"
 
 
-def _alternating(messages: Sequence[Message]) -> list[Message]:
+def alternating(messages: Sequence[Message]) -> list[Message]:
+    """The messages with those that follow one another of the same role made one, as models want them."""
     joined: list[Message] = []
     for message in messages:
         if joined and joined[-1].role == message.role:

@@ -34,6 +34,9 @@ START_SECONDS = 5.0
 
 POLL_SECONDS = 0.1
 
+TAKE_ATTEMPTS = 3
+"""Messages are handled side by side: a client that starts its session twice at once may find it changed."""
+
 TEXT_LENGTH = 4_000
 """Characters of a message typed into a voice session, which waits on the session's item."""
 
@@ -68,12 +71,7 @@ class VoiceRoutes:
 
         The worker sends `session.ready`. Raises SessionUnavailable after START_SECONDS.
         """
-        before = self._sessions.find(caller.session_id, caller.caller.subject)
-        number = self._sessions.start_voice(
-            caller.session_id, before, caller.connection_id, self._request(before, start)
-        )
-        if number is None:
-            raise Conflict("Another connection starts this session at this moment; try again.")
+        before, number = self._take(caller, start)
         if self._sessions.claim_start(caller.session_id, even_if_asked=True):
             self._start_worker(caller.session_id)
         if before.connection_id not in {None, caller.connection_id}:
@@ -115,6 +113,16 @@ class VoiceRoutes:
             return False
         self._leave(caller, InboxMessage(secrets.token_hex(14), "end"))
         return True
+
+    def _take(self, caller: Connected, start: SessionStart) -> tuple[Standing, int]:
+        """The session as it was before it became this connection's, and the connection's number."""
+        for _ in range(TAKE_ATTEMPTS):
+            before = self._sessions.find(caller.session_id, caller.caller.subject)
+            request = self._request(before, start)
+            number = self._sessions.start_voice(caller.session_id, before, caller.connection_id, request)
+            if number is not None:
+                return before, number
+        raise Conflict("Other connections start this session at this moment; try again.")
 
     def _request(self, before: Standing, start: SessionStart) -> VoiceRequest:
         fixed = before if before.is_voice else None

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 from aws_lambda_powertools.metrics import MetricUnit
+from botocore.session import get_session
 
 from parley.aws import clients
 from parley.aws.audio_archive import BucketArchive
@@ -19,7 +20,9 @@ from parley.aws.content_encryption import ContentCipher
 from parley.aws.conversation_table import ConversationTable
 from parley.aws.invocations import BackgroundFunction, RetrievalFunction
 from parley.aws.live_sessions import LiveSessions, SessionSeal
+from parley.aws.signed_http import DynamoDbReads, SignedHttp
 from parley.conversation.deadline import Deadline
+from parley.conversation.models import ModelChoice
 from parley.conversation.prompts import voice_system
 from parley.conversation.tools import registry
 from parley.conversation.tools.running import TOOL_SECONDS, run_tool
@@ -57,6 +60,10 @@ class VoiceWorkerSettings(Settings, frozen=True, kw_only=True):
     voice_engine: str = "nova-sonic"
     voice_model: str | None = None
     languages: list[str] = msgspec.field(default_factory=list)
+    transcribe_settings: dict[str, Any] = msgspec.field(default_factory=dict)
+    """How the cascade hears: the fields of `parley.aws.transcribe.TranscribeSettings`."""
+    polly_settings: dict[str, Any] = msgspec.field(default_factory=dict)
+    """How the cascade speaks: the fields of `parley.aws.polly.PollySettings`."""
     audio_bucket: str | None = None
     """Where audio is archived; without it, nowhere."""
     aws_lambda_function_name: str
@@ -87,10 +94,29 @@ def cipher() -> Callable[[], ContentCipher]:
 def engine() -> EngineFactory:
     """The speech engine that this deployment has."""
     # Each engine brings SDKs of its own, and a deployment has one engine.
+    if settings().voice_engine == "cascade":
+        return _cascade()
     from parley.aws.nova_sonic import nova_sonic_factory
 
     model = settings().voice_model
     return nova_sonic_factory(model) if model else nova_sonic_factory()
+
+
+def _cascade() -> EngineFactory:
+    from parley.aws.bedrock_models import BedrockModels
+    from parley.aws.polly import Phrases, PollySettings, PollySynthesizer
+    from parley.aws.transcribe import TranscribeRecogniser, TranscribeSettings
+    from parley.speech.cascade import cascade_factory
+
+    own = settings()
+    hearing = msgspec.convert(own.transcribe_settings, TranscribeSettings)
+    speaking = msgspec.convert(own.polly_settings, PollySettings)
+    phrases = Phrases()
+    return cascade_factory(
+        TranscribeRecogniser(hearing),
+        lambda: PollySynthesizer(speaking, phrases),
+        ModelChoice(model=BedrockModels(), ids_by_role=own.models),
+    )
 
 
 def serve(event: Mapping[str, Any], context: Any) -> None:
@@ -112,19 +138,40 @@ def serve(event: Mapping[str, Any], context: Any) -> None:
 async def _serve(order: Handover, context: Any) -> Outcome:
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))
     own = settings()
+    connections_api = clients.connections_api(own.websocket_callback_url)
+    async with (
+        _signed_http(clients.dynamodb(), "dynamodb") as dynamodb,
+        _signed_http(connections_api, "execute-api") as connections,
+    ):
+        reads = DynamoDbReads(dynamodb)
+        channel = ClientChannel(connections, connections_api)
+        return await _serve_with(reads, channel, order, context)
+
+
+def _signed_http(client: Any, service: str) -> SignedHttp:
+    """Requests to where a client's go, on this event loop."""
+    credentials = get_session().get_credentials()
+    return SignedHttp(
+        client.meta.endpoint_url, service=service, region=client.meta.region_name, credentials=credentials
+    )
+
+
+async def _serve_with(reads: DynamoDbReads, channel: ClientChannel, order: Handover, context: Any) -> Outcome:
+    own = settings()
     secrets = cipher()
-    lease = await LiveSessions(own.sessions_table, clients.dynamodb()).acquire(order.session_id, context.aws_request_id)
+    sessions = LiveSessions(own.sessions_table, clients.dynamodb(), reads)
+    lease = await sessions.acquire(order.session_id, context.aws_request_id)
     if lease is None:
         return "not_needed"
     session = await lease.session()
     retriever = RetrievalFunction(own.retrieval_function) if own.retrieval_function else None
     clock, meter = SystemClock(), Metrics()
-    relay = AudioFramesTable(own.audio_frames_table, clients.dynamodb(), order.session_id)
+    relay = AudioFramesTable(own.audio_frames_table, reads, order.session_id)
     archive = BucketArchive(own.audio_bucket, clients.s3()) if own.audio_bucket else None
     parts = Parts(
         clock=clock,
         relay=relay,
-        channel=ClientChannel(clients.connections_api(own.websocket_callback_url)),
+        channel=channel,
         store=ConversationTable(
             own.conversations_table,
             clients.dynamodb(),

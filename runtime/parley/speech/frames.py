@@ -4,6 +4,8 @@ The relay is read by point reads, each timed to when the next frame is due: clie
 follower keeps time with them as a musician would, and reads a little after the beat.
 """
 
+import math
+
 from parley.speech.audio import input_seconds
 from parley.speech.clock import Clock
 from parley.speech.relay import AudioFrame, AudioRelay
@@ -21,6 +23,15 @@ CREEP_SECONDS = 0.001
 
 BATCH_FRAMES = 50
 """Frames of one read at most: 160 KB, far under BatchGetItem's 100 items and 16 MB."""
+
+SHORTEST_BEAT = 0.045
+"""Frames shorter than this are read several at once."""
+
+LATE_SECONDS = 0.5
+"""A frame that came so long ago was not just sent."""
+
+HELD_FRAMES = 700
+"""Frames kept behind a gap, a minute of them; those that follow are read when it is filled."""
 
 PROBE_FRAMES = 4096
 """How far ahead a read looks for frames that came after a gap: six minutes."""
@@ -50,10 +61,11 @@ class Follower:
     def __init__(self, relay: AudioRelay, clock: Clock, *, next_seq: int) -> None:
         self._relay = relay
         self._clock = clock
-        self._beat = _Beat()
+        self._beat = _Beat(clock.now())
         self._held: dict[int, AudioFrame] = {}
         self._sent = 0
         self._misses = 0
+        self._catches_up = True
         self._due = clock.now()
         self._gap_at: float | None = None
         self._asked = 0
@@ -91,8 +103,10 @@ class Follower:
         self._held |= found
         frames = self._contiguous()
         self._beat.heard(frames[-1], asked_at, self._misses)
-        more = len(wanted) > 1 and len(found) == len(wanted)
-        self._due = now if more else self._beat.due
+        # A whole batch, or a frame of long ago: others wait behind it. (Clocks differ by far less than that.)
+        late = self._clock.time() - frames[-1].received_at > LATE_SECONDS
+        self._catches_up = late or (len(wanted) > 1 and len(found) == len(wanted))
+        self._due = now if self._catches_up else self._beat.due
         self._misses = self._asked = 0
         self._gap_at = None
         return frames
@@ -138,15 +152,18 @@ class Follower:
 
     def _wanted(self, now: float) -> list[int]:
         """What to read: the next frame, those that are due by now, and after a while some further on."""
-        behind = int(max(0.0, now - self._beat.due) / self._beat.period) if self._beat.due else BATCH_FRAMES - 1
+        behind = int(max(0.0, now - self._beat.due) / self._beat.period)
         first = self.next_seq
         if self._held:
-            # Fill the gap, and go on with what comes behind it.
+            # Both ends of what is missing, and what comes behind it.
             last = max(self._held)
             missing = [seq for seq in range(first, last) if seq not in self._held]
-            return [*missing[: BATCH_FRAMES - 4], *range(last + 1, last + 5)] if len(self._held) < 700 else missing[:50]
+            behind_it = range(last + 1, last + 5) if len(self._held) < HELD_FRAMES else range(0)
+            half = BATCH_FRAMES // 2
+            return sorted({*missing[:half], *missing[-half:], *behind_it})
         if self._misses == 0:
-            return list(range(first, first + min(behind + self._beat.burst, BATCH_FRAMES)))
+            count = BATCH_FRAMES if self._catches_up else min(behind + self._beat.burst, BATCH_FRAMES)
+            return list(range(first, first + count))
         if self._misses < 3 or self._misses % 3:
             return [first]
         probes = [first]
@@ -165,9 +182,9 @@ class _Beat:
     early and the next one found the frame; while reads find their frame at once, they are made a little earlier each.
     """
 
-    def __init__(self) -> None:
-        self.due = 0.0
-        """On our clock; 0 before the first frame."""
+    def __init__(self, now: float) -> None:
+        self.due = now
+        """On our clock."""
         self.period = 0.09
         self.burst = 1
         """Frames to read at once: one, unless they are very short."""
@@ -177,8 +194,8 @@ class _Beat:
 
     def heard(self, frame: AudioFrame, asked_at: float, misses: int) -> None:
         """Keep time with this frame, which a read at `asked_at` found after so many that did not."""
-        self.period = min(0.2, max(0.02, input_seconds(len(frame.data))))
-        self.burst = 1 if self.period > 0.04 else 3
+        self.period = min(0.2, max(0.01, input_seconds(len(frame.data))))
+        self.burst = math.ceil(SHORTEST_BEAT / self.period)
         offset = asked_at - frame.received_at
         if self._offset is None or offset < self._offset or 0 < misses <= 2:
             self._offset = offset
@@ -192,7 +209,7 @@ class _Beat:
         else:
             self._beat = expected + error * (0.5 if error < 0 else 0.2)
         self._seq = frame.seq
-        self.due = self._beat + self.period
+        self.due = self._beat + self.period * self.burst
 
 
 class FloodGuard:

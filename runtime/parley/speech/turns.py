@@ -91,9 +91,9 @@ class SpokenTurn(msgspec.Struct, kw_only=True):
             return
         # It stands for as many of the announced pieces as it is long.
         first = last = self.confirmed
-        length = 0
-        while last < len(self.pieces) and length < len(text.strip()):
-            length += len(self.pieces[last].text.strip())
+        left = _letters(text)
+        while last < len(self.pieces) and left > 0:
+            left -= _letters(self.pieces[last].text)
             last += 1
         before = self.pieces[first - 1].ends if first else 0.0
         begins = self.pieces[first].begins if last > first else before or 0.0
@@ -126,7 +126,10 @@ class SpokenTurn(msgspec.Struct, kw_only=True):
         for index, piece in enumerate(self.pieces):
             later = self.pieces[index + 1].begins if index + 1 < len(self.pieces) else self.voice_seconds
             ends = piece.ends if piece.ends is not None else max(later, piece.begins)
-            if ends <= seconds and ends > piece.begins:
+            if ends <= piece.begins:
+                # Its voice has not come.
+                continue
+            if ends <= seconds:
                 heard.append(piece.text)
             elif piece.begins < seconds:
                 heard.append(_part(piece.text, (seconds - piece.begins) / (ends - piece.begins)))
@@ -314,6 +317,10 @@ def _joined(texts: Iterable[str]) -> str:
         glued = not joined or joined[-1].isspace() or text[:1].isspace() or ord(joined[-1]) >= _NO_SPACES
         joined += text if glued else f" {text}"
     return joined.strip()
+
+
+def _letters(text: str) -> int:
+    return sum(map(len, text.split()))
 
 
 def _part(text: str, fraction: float) -> str:

@@ -1,0 +1,33 @@
+"""What the engines speak is what their services speak."""
+
+import pytest
+from parley.errors import LanguageUnsupported
+from parley.speech.voices import CASCADE, NOVA_SONIC
+
+from sandbox.models.speech.voices import NOVA, POLLY
+
+
+def test_every_voice_of_nova_sonic_is_one_of_the_service() -> None:
+    for language, voices in NOVA_SONIC.voices.items():
+        for voice in voices:
+            assert voice.id in NOVA
+            assert language == "hi-IN" or language in NOVA[voice.id].languages
+
+
+def test_every_voice_of_the_cascade_is_one_of_polly_with_its_engine() -> None:
+    for voices in CASCADE.voices.values():
+        assert voices
+        for voice in voices:
+            known = POLLY[voice.id]
+            assert voice.language in known.languages
+            assert ("generative" if voice.generative else "neural") in known.engines
+
+
+def test_a_language_has_a_voice_or_is_refused() -> None:
+    assert NOVA_SONIC.voice("en-US").id == "matthew"
+    assert NOVA_SONIC.voice("en-US", "TIFFANY").id == "tiffany"
+    assert CASCADE.voice("zh-CN").language == "cmn-CN"
+    with pytest.raises(LanguageUnsupported, match="does not speak"):
+        NOVA_SONIC.voice("vi-VN")
+    with pytest.raises(LanguageUnsupported, match="There is no voice"):
+        CASCADE.voice("en-US", "Vicki")
