@@ -172,6 +172,14 @@ def test_progress_is_kept_with_the_messages_it_takes(cloud: Cloud) -> None:
     assert [message.id for message in session.inbox] == ["m-2"]
     progress(None)
     assert wait(lease.session()).pending is None
+    # One that is not the first is found.
+    routes.add_to_inbox("s-1", "c-1", InboxMessage("m-3", "text", "And again"))
+    wait(lease.save_progress(answered_seq=9, pending=None, conversation_id=None, taken=["m-3"]))
+    assert [message.id for message in wait(lease.session()).inbox] == ["m-2"]
+    cloud.clock.sleep(11)
+    cloud.lease("worker-2")
+    with pytest.raises(LeaseLost):
+        wait(lease.save_progress(answered_seq=9, pending=None, conversation_id=None, taken=["m-2"]))
 
 
 def exchange(key: str = "s-1:t-1") -> Exchange:

@@ -509,6 +509,24 @@ def test_a_typed_message_is_answered_once_by_voice() -> None:
     assert one.turns[0].text == "What is typed?"
 
 
+def test_a_typed_message_that_is_sent_again_gets_its_answer_again() -> None:
+    async def play(one: Call) -> None:
+        one.connect()
+        await one.send(0, 20)
+        one.type("What is typed?")
+        await one.send(0, 60)
+        one.kill_worker()
+        await one.send(0, 200)
+        one.type("What is typed?")
+        await one.send(0, 20)
+
+    one = call(play)
+    assert [text for text in one.engine.heard_texts if not text.startswith("heard")] == ["What is typed?"]
+    assert [done.request_id for done in one.channel.done()] == ["m-1", "m-1"]
+    assert len({done.turn_id for done in one.channel.done()}) == 1
+    assert one.sessions.session.inbox == ()
+
+
 def test_a_typed_message_is_not_lost_with_its_worker() -> None:
     async def play(one: Call) -> None:
         one.engine.think_seconds = 2.0

@@ -89,7 +89,7 @@ class Call:
         await self.send(0, round(then / FRAME))
 
     def type(self, text: str, message_id: str = "m-1") -> None:
-        self.sessions.leave(InboxMessage(message_id, "text", text))
+        self.sessions.leave(InboxMessage(message_id, "text", text, message_id))
 
     def hang_up(self) -> None:
         self.sessions.leave(InboxMessage("end", "end"))

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import msgspec
-from parley.conversation.store import Exchange, History
+from parley.conversation.store import Exchange, History, StoredAnswer
 from parley.conversation.tools.tool import ToolResult, ToolSpec
-from parley.conversation.turns import Turn
+from parley.conversation.turns import RequestKey, Turn
 from parley.errors import ParleyError, StoreUnavailable
 from parley.knowledge.passages import Passage
 from parley.server_messages import FromServer, MessageDone, SessionEnded
@@ -232,6 +232,9 @@ class FencedStore(Store):
 
     def history(self, subject: str, conversation_id: str, limit: int) -> History:
         return self.shared.history(subject, conversation_id, limit)
+
+    def answer_to(self, subject: str, request: RequestKey) -> StoredAnswer | None:
+        return self.shared.answer_to(subject, request)
 
     def append(self, subject: str, conversation_id: str, exchange: Exchange, *, turn_count: int) -> None:
         from parley.conversation.errors import AlreadyAnswered

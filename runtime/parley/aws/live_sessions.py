@@ -15,10 +15,14 @@ from parley.aws.audio_frames_table import Reads
 from parley.aws.content_encryption import ContentCipher
 from parley.aws.failures import error_code, store_errors
 from parley.aws.items import from_item, to_item
+from parley.errors import StoreUnavailable
 from parley.speech.lease import LEASE_SECONDS, InboxMessage, LeaseLost, LiveSession, Played, SessionState
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
+
+PLACES_ATTEMPTS = 3
+"""Tries to find messages in an inbox to which others are added meanwhile."""
 
 _OWNED = "epoch = :epoch AND #state <> :ended"
 
@@ -144,15 +148,26 @@ class SessionLease:
         await asyncio.to_thread(self._update, values, removed, taken)
 
     def _update(self, values: Mapping[str, Any], removed: Sequence[str], taken: Sequence[str]) -> None:
-        """Write under the epoch. The taken messages are those at the inbox's beginning; removing them twice is not."""
+        """Write under the epoch. A list's items are removed by their places: those are the first ones, unless the write
+        finds otherwise.
+        """
+        places = dict(enumerate(taken))
+        for _ in range(PLACES_ATTEMPTS):
+            if self._try_update(values, removed, places):
+                return
+            inbox = self._look().inbox
+            places = {place: message.id for place, message in enumerate(inbox) if message.id in taken}
+        raise StoreUnavailable
+
+    def _try_update(self, values: Mapping[str, Any], removed: Sequence[str], places: Mapping[int, str]) -> bool:
         known = {name: value for name, value in values.items() if value is not None}
-        removals = [f"#{name}" for name in removed] + [f"inbox[{place}]" for place in range(len(taken))]
+        removals = [f"#{name}" for name in removed] + [f"inbox[{place}]" for place in places]
         expression = "SET " + ", ".join(f"#{name} = :{name}" for name in known)
         if removals:
             expression += " REMOVE " + ", ".join(removals)
-        condition = _OWNED + "".join(f" AND inbox[{place}].id = :taken_{place}" for place in range(len(taken)))
+        condition = _OWNED + "".join(f" AND inbox[{place}].id = :taken_{place}" for place in places)
         operands = {f":{name}": value for name, value in known.items()}
-        operands |= {f":taken_{place}": message_id for place, message_id in enumerate(taken)}
+        operands |= {f":taken_{place}": message_id for place, message_id in places.items()}
         try:
             with store_errors():
                 self._client.update_item(
@@ -166,11 +181,10 @@ class SessionLease:
         except ClientError as error:
             if error_code(error) != "ConditionalCheckFailedException":
                 raise
-            waiting = {message.id for message in self._look().inbox}
-            if not taken or waiting.intersection(taken):
+            if not places:
                 raise LeaseLost from error
-            # The SDK repeated a write that had arrived: its messages are gone already.
-            self._update(values, removed, ())
+            return False
+        return True
 
     def _look(self) -> LiveSession:
         with store_errors():

@@ -150,8 +150,18 @@ class Dialogue:
                         return
 
     async def ask(self, message: InboxMessage, seq: int) -> None:
-        """A message that the user typed, after the frame `seq`; one that is known is not asked again."""
+        """A message that the user typed, after the frame `seq`; one that has an answer gets that again.
+
+        Raises StoreUnavailable; then nothing is asked.
+        """
+        if message in self._asked:
+            return
+        if (answer := await self._ledger.answer_to(message.id)) is not None:
+            await self._ledger.take(message.id)
+            self._outbound.send(stored_message(answer, self._ledger.conversation_id or "", message.request_id))
+            return
         if message.id in self._known:
+            # It is being answered at this moment.
             return
         self._known.add(message.id)
         self._asked.append(message)
@@ -203,7 +213,7 @@ class Dialogue:
             self._interrupt()
         turn, self._hearing = self._hearing or self._ledger.new_turn(), None
         if self._asked and turn.question in {"", self._asked[0].text.strip()}:
-            turn.ask(self._asked[0].text)
+            turn.ask(self._asked[0])
         self._turn, self._begun, self._over = turn, False, False
         self._said, self._passages = "", []
         if turn.question:
@@ -319,11 +329,11 @@ class Dialogue:
         answer = await self._ledger.finish(turn)
         if self._turn is turn:
             self._turn = None
-        self._tell_stored(answer)
+        self._tell_stored(answer, turn.request_id)
 
-    def _tell_stored(self, answer: Turn) -> None:
+    def _tell_stored(self, answer: Turn, request_id: str | None) -> None:
         self._outbound.send(Transcript(turn_id=answer.turn_id, role="assistant", text=answer.text, final=True))
-        self._outbound.send(stored_message(answer, self._ledger.conversation_id or ""))
+        self._outbound.send(stored_message(answer, self._ledger.conversation_id or "", request_id))
         if usage := answer.usage:
             self._outbound.send(
                 UsageReport(
@@ -346,8 +356,8 @@ class Dialogue:
         self._outbound.send(ToolNotice(turn_id=turn.turn_id, name=request.name, status=status))
 
 
-def stored_message(answer: Turn, conversation_id: str) -> MessageDone:
-    """The message that a spoken turn is stored."""
+def stored_message(answer: Turn, conversation_id: str, request_id: str | None = None) -> MessageDone:
+    """The message that a spoken turn is stored; `request_id` is that of the question, if it was typed."""
     return MessageDone(
         turn_id=answer.turn_id,
         conversation_id=conversation_id,
@@ -355,6 +365,7 @@ def stored_message(answer: Turn, conversation_id: str) -> MessageDone:
         citations=tuple(LinkedCitation(**asdict(citation)) for citation in answer.citations),
         model=answer.model or "",
         knowledge=answer.knowledge or "off",
+        request_id=request_id,
         medium="voice",
     )
 

@@ -27,8 +27,8 @@ from parley.speech.turns import Ledger, Seal
 POLL_SECONDS = 0.25
 """How often the session's item is read."""
 
-ACK_FRAMES, ACK_SECONDS = 5, 0.3
-"""Frames are acknowledged by so many, or after so long."""
+ACK_FRAMES, ACK_SECONDS = 11, 1.0
+"""Frames are acknowledged by so many, or after so long: each ack is paid for, and clients keep two minutes."""
 
 PROGRESS_FRAMES = 55
 """Frames of silence after which they are noted as done with: five seconds, which a successor need not hear."""
@@ -297,9 +297,13 @@ class SessionWorker:
     async def _look(self, session: LiveSession) -> None:
         if session.connection_id is not None and session.connection_number > self._number:
             await self._connect(session, session.connection_id)
-        if session.played is not None and session.played != self._played:
-            self._played = session.played
-            self._dialogue.report(session.played)
+        if (played := session.played) is not None and played != self._played:
+            known, self._played = self._played, played
+            # Reports may overtake one another.
+            if known is None or known.turn_id != played.turn_id or known.ms < played.ms:
+                self._dialogue.report(played)
+            else:
+                self._played = known
         for message in session.inbox:
             if message.kind == "end":
                 self._end = self._end or "ended"

@@ -24,7 +24,7 @@ from parley.errors import ParleyError, StoreUnavailable
 from parley.knowledge.passages import Citation, Passage
 from parley.speech.audio import output_seconds
 from parley.speech.clock import Clock
-from parley.speech.lease import Lease, Played
+from parley.speech.lease import InboxMessage, Lease, Played
 
 STORE_PAUSES = (0.1, 0.3, 1.0, 2.0)
 """Pauses between attempts to store a turn while the store fails; the last one repeats as long as the lease holds."""
@@ -47,6 +47,10 @@ class SpokenTurn(msgspec.Struct, kw_only=True):
     asked_at: str
     medium: Medium = "voice"
     """Of the question: it may have been typed."""
+    message_id: str | None = None
+    """Of the typed message."""
+    request_id: str | None = None
+    """The client's own for that message."""
     heard: list[str] = []
     """What the user said, piece by piece."""
     hearing: str = ""
@@ -105,9 +109,10 @@ class SpokenTurn(msgspec.Struct, kw_only=True):
         """A piece of the answer's voice."""
         self.voice_seconds += output_seconds(len(pcm))
 
-    def ask(self, text: str) -> None:
+    def ask(self, message: InboxMessage) -> None:
         """The question was typed."""
-        self.heard, self.hearing, self.medium = [text], "", "text"
+        self.heard, self.hearing, self.medium = [message.text], "", "text"
+        self.message_id, self.request_id = message.id, message.request_id
 
     def forget_answer(self) -> None:
         """Nothing was said yet: the answer begins anew."""
@@ -241,14 +246,31 @@ class Ledger:
         """Store a turn that has begun; tries until the store takes it. Returns the answer as it is stored."""
         async with self._lock:
             question, answer = self._stored(turn)
-            key = f"{self._session_id}:{turn.turn_id}"
-            request = RequestKey(key=key, fingerprint=hashlib.sha256(key.encode()).hexdigest())
+            request = self._request(turn.message_id or turn.turn_id)
             exchange = Exchange(question=question, answer=answer, title=title_of(question.text) or "…", request=request)
             await self._persist(lambda: self._append(exchange))
             self._turns = [*self._turns, question, answer][-HISTORY_MESSAGES:]
             self._pending = None
             await self._persist(lambda: self._save(None, ()))
             return answer
+
+    async def answer_to(self, message_id: str) -> Turn | None:
+        """The stored answer to a typed message, which its client has sent again. Raises StoreUnavailable."""
+        request = self._request(message_id)
+        try:
+            stored = await asyncio.to_thread(self._store.answer_to, self._subject, request)
+        except ConversationNotFound:
+            return None
+        return stored.turn if stored else None
+
+    async def take(self, message_id: str) -> None:
+        """Remove the inbox's first message, which needs no answer any more. Raises StoreUnavailable."""
+        async with self._lock:
+            await self._save(self._pending, [message_id])
+
+    def _request(self, id_: str) -> RequestKey:
+        key = f"{self._session_id}:{id_}"
+        return RequestKey(key=key, fingerprint=hashlib.sha256(key.encode()).hexdigest())
 
     async def _append(self, exchange: Exchange) -> None:
         if self.conversation_id is None:
