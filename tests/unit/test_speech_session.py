@@ -20,7 +20,16 @@ from parley.server_messages import (
     Transcript,
     UsageReport,
 )
-from parley.speech.engine import EngineClosed
+from parley.speech.engine import (
+    AssistantAudio,
+    AssistantTranscript,
+    EngineClosed,
+    Interrupted,
+    ToolRequest,
+    TurnEnded,
+    TurnStarted,
+    UserTranscript,
+)
 
 from tests.unit.conversation_doubles import passage
 from tests.unit.voice_call import Call
@@ -635,3 +644,110 @@ def test_frames_reach_the_engine_soon_after_they_came() -> None:
     assert sorted(one.meter.times["RelayLatency"])[len(one.meter.times["RelayLatency"]) // 2] < 30
     # Point reads: hardly more than one for each frame.
     assert one.relay.reads < one.seq * 1.6
+
+
+def test_a_connection_of_the_model_that_dies_before_its_answer_costs_nothing() -> None:
+    async def play(one: Call) -> None:
+        one.engine.think_seconds = 1.5
+        one.connect()
+        await one.send(0, 10)
+        await one.send(1, 12)
+        await one.send(0, 8)
+        one.engine.streams[0].die()
+        await one.send(0, 80)
+
+    one = call(play)
+    assert one.exchanges() == [("utterance 1", "Answer 1. Part 2 of it. Part 3 of it. Part 4 of it.")]
+    # The page shows one turn, not two.
+    assert len({said.turn_id for said in one.channel.of(Transcript)}) == 1
+
+
+def test_a_pending_turn_that_cannot_be_read_is_let_go() -> None:
+    async def play(one: Call) -> None:
+        one.sessions.change(pending=b"from another version", answered_seq=5)
+        one.seq = 5
+        one.connect()
+        await one.say(1, then=6.0)
+
+    one = call(play)
+    assert asked(one) == [1]
+    assert one.sessions.session.pending is None
+
+
+def test_a_conversation_that_is_deleted_during_the_call_is_followed_by_another() -> None:
+    async def play(one: Call) -> None:
+        one.connect()
+        await one.say(1, then=6.0)
+        one.store.deleted.add(one.sessions.session.conversation_id or "")
+        one.store.turns_by_id.clear()
+        await one.say(2, then=6.0)
+
+    one = call(play)
+    assert asked(one) == [2]
+    ((_, conversation_id),) = one.store.turns_by_id
+    assert conversation_id == one.sessions.session.conversation_id
+
+
+def test_a_handover_that_lambda_refuses_is_made_up_for_by_a_ping() -> None:
+    async def play(one: Call) -> None:
+        one.refuses_workers = True
+        one.connect()
+        await one.clock.sleep(15)
+        one.refuses_workers = False
+        one.worker_seconds = 900.0
+        await one.say(1, then=12.0)
+
+    one = call(play, worker_seconds=100.0)
+    assert one.outcomes[0] == "handed_over"
+    assert asked(one) == [1]
+
+
+def test_an_engine_may_say_things_out_of_their_order() -> None:
+    async def play(one: Call) -> None:
+        one.connect()
+        await one.send(0, 20)
+        stream = one.engine.streams[0]
+        # Outside of a turn nothing is anybody's.
+        stream.emit(AssistantAudio(bytes(4800)), AssistantTranscript("Nobody's.", spoken=False), TurnEnded())
+        stream.emit(ToolRequest("r", "search_knowledge", {}), Interrupted())
+        # A turn of nothing is none.
+        stream.emit(TurnStarted(), TurnEnded())
+        # The last of the question comes when the answer has been announced; the answer has no voice.
+        stream.emit(UserTranscript("How", final=False), TurnStarted(), UserTranscript("How late?", final=True))
+        stream.emit(AssistantTranscript("Late.", spoken=False), TurnEnded())
+        await one.send(0, 20)
+        # A turn begins although nothing interrupted the one before.
+        long = AssistantAudio(bytes(48_000 * 5))
+        stream.emit(UserTranscript("First", final=True), TurnStarted(), AssistantTranscript("One.", spoken=False), long)
+        await one.send(0, 20)
+        stream.emit(TurnStarted(), AssistantTranscript("Two.", spoken=False), long, TurnEnded())
+        await one.send(0, 90)
+
+    one = call(play)
+    texts = [(question, answer) for question, answer in one.exchanges()]
+    assert texts[0] == ("How late?", "Late.")
+    assert [question for question, _ in texts] == ["How late?", "First", ""]
+    assert texts[2][1] == "Two."
+    assert len(one.channel.of(InterruptedMessage)) == 1
+    assert not one.tools.used
+
+
+def test_a_typed_message_that_a_spoken_turn_passes_by_is_not_asked_for_ever() -> None:
+    async def play(one: Call) -> None:
+        one.connect()
+        await one.send(0, 20)
+        stream = one.engine.streams[0]
+
+        async def takes_no_text(text: str) -> None:
+            one.engine.heard_texts.append(text)
+
+        stream.send_text = takes_no_text  # type: ignore[method-assign]  # it answers what is spoken only
+        one.type("Typed")
+        await one.say(1, then=5.0)
+        assert len(one.sessions.session.inbox) == 1
+        await one.say(2, then=5.0)
+
+    one = call(play)
+    assert asked(one) == [1, 2]
+    assert one.sessions.session.inbox == ()
+    assert one.engine.heard_texts == ["Typed"]

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from parley.conversation.turns import Turn
+from parley.errors import Throttled
 from parley.server_messages import Ack, AudioMessage, InterruptedMessage, Resend, SessionReady
 from parley.speech.archive import AudioArchive, Recorder
 from parley.speech.lease import InboxMessage, Played
 from parley.speech.session import Outcome, Parts, SessionWorker
 
-from tests.unit.conversation_doubles import Store
 from tests.unit.voice_doubles import (
     FRAME,
     CountingMeter,
@@ -23,6 +23,7 @@ from tests.unit.voice_doubles import (
     MemorySessions,
     PlainSeal,
     Post,
+    SharedStore,
     Tools,
     VirtualClock,
     frame_pcm,
@@ -41,6 +42,8 @@ class Call:
     drops: Callable[[int], bool] = lambda seq: False
     """Is the first try of a frame lost on its way?"""
     reports_played: bool = True
+    refuses_workers: bool = False
+    """Does Lambda take no more for now?"""
     archive: AudioArchive | None = None
 
     def __post_init__(self) -> None:
@@ -50,7 +53,7 @@ class Call:
         self.engine = EngineScript(self.clock)
         self.tools = Tools(self.clock)
         self.meter = CountingMeter()
-        self.store = Store()
+        self.store = SharedStore()
         self.workers: list[asyncio.Task[Outcome | None]] = []
         self.outcomes: list[Outcome | None] = []
         self.connection = "c-1"
@@ -143,7 +146,7 @@ class Call:
     async def _ping(self) -> None:
         while True:
             await self.clock.sleep(5.0)
-            if not self.sessions.has_live_worker and self.sessions.session.state not in {"ended", "handing_over"}:
+            if not self.sessions.has_live_worker and self.sessions.session.state != "ended":
                 self.start_worker()
 
     # workers
@@ -181,6 +184,8 @@ class Call:
         return self.channel
 
     async def _hand_over(self, silent_seconds: float) -> None:
+        if self.refuses_workers:
+            raise Throttled
         self.start_worker(silent_seconds)
 
     def kill_worker(self) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import msgspec
+from parley.conversation.errors import AlreadyAnswered, ConversationNotFound
 from parley.conversation.store import Exchange, History, StoredAnswer
 from parley.conversation.tools.tool import ToolResult, ToolSpec
 from parley.conversation.turns import RequestKey, Turn
@@ -222,12 +223,19 @@ class MemoryLease:
 
 
 @dataclass
+class SharedStore(Store):
+    """The conversations of all workers. Those that were deleted are not there for anybody."""
+
+    deleted: set[str] = field(default_factory=set)
+
+
+@dataclass
 class FencedStore(Store):
     """Conversations in memory, for the worker of one epoch."""
 
     sessions: MemorySessions | None = None
     epoch: int = 0
-    shared: Store = field(default_factory=Store)
+    shared: SharedStore = field(default_factory=SharedStore)
     fails: int = 0
 
     def history(self, subject: str, conversation_id: str, limit: int) -> History:
@@ -237,14 +245,14 @@ class FencedStore(Store):
         return self.shared.answer_to(subject, request)
 
     def append(self, subject: str, conversation_id: str, exchange: Exchange, *, turn_count: int) -> None:
-        from parley.conversation.errors import AlreadyAnswered
-
         assert self.sessions is not None
         if self.sessions.session.epoch != self.epoch:
             raise LeaseLost
         if self.fails:
             self.fails -= 1
             raise StoreUnavailable
+        if conversation_id in self.shared.deleted:
+            raise ConversationNotFound
         if exchange.request and self.shared.answer_to(subject, exchange.request):
             raise AlreadyAnswered
         # The place among other turns is the table's to find.
