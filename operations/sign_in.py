@@ -69,6 +69,7 @@ class Password:
             raise OperationError(f"{self._username} was not signed in: {error.response['Error']['Message']}") from error
         except BotoCoreError as error:
             raise OperationError(f"{self._username} was not signed in: {error}") from error
+        # NotImplementedError is how pycognito meets a challenge that it does not know.
         except (WarrantException, NotImplementedError) as error:
             raise OperationError(
                 f"{self._username} needs more than a password to sign in: use the page, and give the token here."

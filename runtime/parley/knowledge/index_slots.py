@@ -134,6 +134,10 @@ class CurrentIndex:
 
     def prepare(self) -> None:
         """See VectorIndex. Raises IndexNotDeployed too."""
+        self._index(self._current()).prepare()
+
+    def _current(self) -> IndexAddress:
+        """The index that searches read, looked up again when that was long ago. Raises IndexNotDeployed."""
         now = self.clock()
         if self._active is None or not 0 <= now - self._read_at < REFRESH_SECONDS:
             active = self.record.read().active
@@ -143,7 +147,7 @@ class CurrentIndex:
                 # The old one goes before the new one is loaded: there may not be room for both.
                 self._opened.clear()
             self._active, self._read_at = active, now
-        self._index(self._active).prepare()
+        return self._active
 
     def search(
         self,
@@ -155,11 +159,11 @@ class CurrentIndex:
         where: Filter = NO_FILTER,
     ) -> list[Hit]:
         """See VectorIndex: searches the index that was prepared."""
-        if self._active is None:
-            self.prepare()
-        if self._active is None:  # pragma: no cover - `prepare` sets it or raises
-            raise IndexNotDeployed
-        return self._index(self._active).search(vector, owners=owners, limit=limit, text=text, where=where)
+        prepared = self._active
+        if prepared is None:
+            prepared = self._current()
+            self._index(prepared).prepare()
+        return self._index(prepared).search(vector, owners=owners, limit=limit, text=text, where=where)
 
     def add(self, chunks: Sequence[IndexedChunk]) -> None:
         """See VectorIndex. Their text must stand in the knowledge table already. Raises IndexNotDeployed too."""

@@ -63,6 +63,7 @@ def _check_package(content: bytes) -> None:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as package:
             files = package.infolist()
+    # NotImplementedError is how zipfile meets a version or a compression that it does not know.
     except (zipfile.BadZipFile, NotImplementedError) as error:
         raise UnreadableDocument("The document is damaged: it cannot be unpacked.") from error
     if any(file.flag_bits & 1 for file in files):
