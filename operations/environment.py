@@ -90,7 +90,7 @@ class Environment:
         try:
             described = self.client("lambda").get_function_configuration(FunctionName=self.functions[function])
         except (BotoCoreError, ClientError) as error:
-            raise OperationError(_aws_trouble(self.name, error)) from error
+            raise OperationError(aws_trouble(self.name, error)) from error
         return dict(described.get("Environment", {}).get("Variables", {}))
 
 
@@ -109,7 +109,7 @@ def resolve(name: str, region: str | None = None) -> Environment:
     except SandboxError as error:
         raise OperationError(str(error)) from error
     except (BotoCoreError, ClientError) as error:
-        raise OperationError(_aws_trouble(name, error)) from error
+        raise OperationError(aws_trouble(name, error)) from error
 
 
 def data_folder(api_url: str) -> Path:
@@ -203,7 +203,7 @@ def _client(service: str, options: Mapping[str, Any]) -> Any:
     return make(service, config=_CONFIG, **options)
 
 
-def _aws_trouble(name: str, error: BotoCoreError | ClientError) -> str:
+def aws_trouble(name: str, error: BotoCoreError | ClientError) -> str:
     """What went wrong on the way to AWS, and what helps, in one sentence."""
     match error:
         case EndpointConnectionError() if name == LOCAL:

@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import contextlib
-import json
 import os
 import signal
 import sys
@@ -18,56 +17,50 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from operations import command
 from operations.api import Api
 from operations.documents import CONCURRENCY, PATIENCE, Found, Ingest, Outcome, Result, find
-from operations.environment import LOCAL, OperationError, add_arguments, data_folder, resolve
+from operations.environment import LOCAL, OperationError, data_folder, resolve
 from operations.memory import FILE, Memory
 from operations.sign_in import SignIn, sign_in
 from operations.sign_in import add_arguments as add_sign_in_arguments
 
-SOME_FAILED, NOT_DONE, INTERRUPTED = 1, 2, 130
+SOME_FAILED, NOT_DONE, INTERRUPTED = command.FAILED, command.WRONG_USAGE, command.INTERRUPTED
 
-_EPILOG = """\
-examples:
+_EXAMPLES = """\
   scripts/ingest handbook.pdf notes/            your own documents, in the sandbox
   scripts/ingest docs --shared                  for everyone; curators may
   scripts/ingest docs --env dev --user ada@example.com
-  PARLEY_API_KEY=parley_... scripts/ingest docs --url https://abc.execute-api.eu-central-1.amazonaws.com
+  PARLEY_API_KEY=parley_... scripts/ingest docs --url https://abc.execute-api.eu-central-1.amazonaws.com"""
 
+_NOTES = """\
 Run again, the same command sends what changed, failed or was interrupted, and leaves the rest alone. It goes by the
-path of each file and by what this machine remembers of it.
+path of each file and by what this machine remembers of it."""
 
+_ENDS = """\
 exit status:
   0  every file is ready, or was skipped
   1  some files failed
   2  wrong arguments, nobody signed in, or the environment does not answer
-  130  interrupted
-"""
+  130  interrupted"""
 
 _PLAIN_SILENCE = 5.0
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit status."""
-    options = _parser().parse_args(arguments)
-    try:
-        return _run(options)
-    except OperationError as error:
-        print(error, file=sys.stderr)
-        return NOT_DONE
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    return command.run(_run, _parser().parse_args(arguments), failed=NOT_DONE)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="scripts/ingest",
+    parser = command.parser(
+        "ingest",
         description="Make documents of files, and of those in folders, and wait until they are indexed.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples=_EXAMPLES,
+        notes=_NOTES,
+        ends=_ENDS,
     )
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a file or a folder")
-    add_arguments(parser)
     parser.add_argument("--url", help="the HTTP API's address, instead of --env: needs no AWS credentials")
     add_sign_in_arguments(parser)
     parser.add_argument("--shared", action="store_true", help="documents that everyone reads (for curators)")
@@ -91,7 +84,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help=f"files sent at once (default {CONCURRENCY})",
     )
-    parser.add_argument("--json", action="store_true", help="print the result of every file as JSON")
     return parser
 
 
@@ -256,7 +248,7 @@ def _print_json(results: Sequence[Result], *, stopped: str | None, left: int) ->
             for result in results
         ],
     }
-    print(json.dumps(document, indent=2, ensure_ascii=False))
+    command.print_json(document)
 
 
 if __name__ == "__main__":

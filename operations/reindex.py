@@ -20,7 +20,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from operations.environment import LOCAL, Environment, OperationError, add_arguments, resolve
+from operations import command
+from operations.environment import LOCAL, Environment, OperationError, resolve
 from sandbox.state import State
 
 EMBEDDING_ATTEMPTS = 8
@@ -35,54 +36,54 @@ _DOING = {
     Phase.RETIRING: "Keeping {index} until nobody reads it",
     Phase.EMPTYING: "Emptying {index}",
 }
-_EXAMPLES = """examples:
+_EXAMPLES = """\
   scripts/reindex                             the sandbox's index
   scripts/reindex --env dev                   an environment on AWS, with the credentials in your shell
   scripts/reindex --env dev --to s3vectors    into another store that is deployed
-  scripts/reindex --env dev --cancel          give an unfinished one up
-
-Run it again after any interruption: it carries on. docs/how-to/reindex.md says more.
-
-exit codes: 0 done; 1 stopped, for the reason it gives; 2 wrong usage; 130 interrupted"""
+  scripts/reindex --env dev --cancel          give an unfinished one up"""
+_NOTES = "Run it again after any interruption: it carries on. docs/how-to/reindex.md says more."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = _parser().parse_args(arguments)
-    try:
-        environment = resolve(options.env, options.region)
-        with _progress(quiet=options.json) as on_progress:
-            result = _run(environment, options, on_progress)
-    except (OperationError, ReindexError, SettingsError) as error:
-        return _stop(str(error))
-    except (StoreUnavailable, KnowledgeUnavailable) as error:
-        what = "The embedding model" if isinstance(error, KnowledgeUnavailable) else "A store"
-        return _stop(f"{what} of {options.env} does not answer or is throttled: run it again later, and it carries on.")
-    except OpenSearchRefused as error:
-        return _stop(f"{error}. A collection admits whom a data access policy names: see docs/how-to/reindex.md.")
-    except (BotoCoreError, ClientError) as error:
-        return _stop(f"AWS refused: {error}")
-    except KeyboardInterrupt:
-        print("Interrupted: run it again, and it carries on.", file=sys.stderr)
-        return 130
-    print(_as_json(result) if options.json else _in_words(result, cancelled=options.cancel))
-    return 0
+    return command.run(_work, options, interrupted="Interrupted: run it again, and it carries on.")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="scripts/reindex",
+    parser = command.parser(
+        "reindex",
         description="Build the vector index anew beside the one in use, and switch to it at the end.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples=_EXAMPLES,
+        notes=_NOTES,
     )
-    add_arguments(parser)
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--to", metavar="STORE", help="the store to build it in (default: the environment's vectorStore)")
     what.add_argument("--cancel", action="store_true", help="give up an unfinished reindex and empty what it built")
     parser.add_argument("--keep-old", action="store_true", help="leave the old index as it is at the switch")
-    parser.add_argument("--json", action="store_true", help="print the result as JSON, and no progress")
     return parser
+
+
+def _work(options: argparse.Namespace) -> int:
+    environment = resolve(options.env, options.region)
+    try:
+        with _progress(quiet=options.json) as on_progress:
+            result = _run(environment, options, on_progress)
+    except (ReindexError, SettingsError) as error:
+        raise OperationError(str(error)) from error
+    except (StoreUnavailable, KnowledgeUnavailable) as error:
+        what = "The embedding model" if isinstance(error, KnowledgeUnavailable) else "A store"
+        raise OperationError(
+            f"{what} of {options.env} does not answer or is throttled: run it again later, and it carries on."
+        ) from error
+    except OpenSearchRefused as error:
+        raise OperationError(
+            f"{error}. A collection admits whom a data access policy names: see docs/how-to/reindex.md."
+        ) from error
+    except (BotoCoreError, ClientError) as error:
+        raise OperationError(f"AWS refused: {error}") from error
+    print(_as_json(result) if options.json else _in_words(result, cancelled=options.cancel))
+    return command.DONE
 
 
 def _run(environment: Environment, options: argparse.Namespace, on_progress: Callable[[Progress], None]) -> Result:
@@ -172,11 +173,6 @@ def _as_json(result: Result) -> str:
             "found": result.found,
         }
     )
-
-
-def _stop(sentence: str) -> int:
-    print(sentence, file=sys.stderr)
-    return 1
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import contextlib
-import json
 import sys
 import time
 from collections.abc import AsyncIterator, Iterable
@@ -27,12 +26,12 @@ from parley_client import (
     Usage,
 )
 
-from operations import sound
-from operations.environment import LOCAL, OperationError, add_arguments, resolve
+from operations import command, sound
+from operations.environment import LOCAL, OperationError, resolve
 from operations.sign_in import add_arguments as add_sign_in_arguments
 from operations.sign_in import sign_in
 
-UNANSWERED, NOT_DONE, INTERRUPTED = 1, 2, 130
+UNANSWERED, NOT_DONE = command.FAILED, command.WRONG_USAGE
 
 PATIENCE = 30.0
 """Seconds after the end of the recording in which an answer must come."""
@@ -43,46 +42,39 @@ SETTLED = 2.0
 _LOOK = 0.2
 _NAMES = {"user": "you", "assistant": "parley"}
 
-_EPILOG = """\
-examples:
+_EXAMPLES = """\
   scripts/talk question.wav                       to the sandbox, as its demo user
   scripts/talk question.wav --out answer.wav      and keep what it says
   scripts/talk question.wav --env dev --user ada@example.com --language en-GB
-  PARLEY_API_KEY=parley_... scripts/talk question.wav --url https://abc.execute-api.eu-central-1.amazonaws.com --json
+  PARLEY_API_KEY=parley_... scripts/talk question.wav --url https://abc.execute-api.eu-central-1.amazonaws.com --json"""
 
+_NOTES = """\
 The recording may be of any rate, width and number of channels. It is spoken in real time, silence follows it, and the
-command ends when everything has been answered and played.
+command ends when everything has been answered and played."""
 
+_ENDS = """\
 exit status:
   0  it was answered
   1  it was not answered, or the session ended before
   2  wrong arguments, no recording, nobody signed in, or the environment does not answer
-  130  interrupted
-"""
+  130  interrupted"""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit status."""
-    options = _parser().parse_args(arguments)
-    try:
-        return _run(options)
-    except OperationError as error:
-        print(error, file=sys.stderr)
-        return NOT_DONE
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    return command.run(_run, _parser().parse_args(arguments), failed=NOT_DONE)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="scripts/talk",
+    parser = command.parser(
+        "talk",
         description="Speak a recording to the assistant, in real time, and print what both say.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples=_EXAMPLES,
+        notes=_NOTES,
+        ends=_ENDS,
     )
     parser.add_argument("recording", type=Path, metavar="FILE", help="a WAV file (or another that libsndfile reads)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="where to write the assistant's voice, as WAV")
-    add_arguments(parser)
     parser.add_argument("--url", help="the HTTP API's address, instead of --env: needs no AWS credentials")
     add_sign_in_arguments(parser)
     parser.add_argument("--engine", help="nova-sonic or cascade (default: the environment's)")
@@ -96,7 +88,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help=f"how long to wait for an answer after the recording (default {PATIENCE:.0f})",
     )
-    parser.add_argument("--json", action="store_true", help="print the result as JSON, and nothing else")
     return parser
 
 
@@ -181,7 +172,7 @@ def _run(options: argparse.Namespace) -> int:
         if options.out and talk.voice:
             sound.write(options.out, bytes(talk.voice))
     if options.json:
-        print(json.dumps(_document(talk, session, length, options.out), indent=2, ensure_ascii=False))
+        command.print_json(_document(talk, session, length, options.out))
     else:
         _summarize(talk, length, options.out)
     if talk.ended not in (None, "ended"):
