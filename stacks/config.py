@@ -110,8 +110,10 @@ class Configuration:
     compliance: str | None = None
     retention_days: int = 90
     monthly_budget_usd: int | None = None
+    budget_scope: str = "account"
     alarm_email: str | None = None
     enable_alarms: bool = True
+    enable_dashboard: bool = True
     enable_log_queries: bool = True
     protect_data: bool = False
     empty_buckets: bool = True
@@ -168,8 +170,10 @@ _FLAGS: dict[str, Parser] = {
     "compliance": optional(choice("hipaa", "nist", "pci")),
     "retentionDays": integer(1, 3_650),
     "monthlyBudgetUsd": optional(integer(1, 10_000_000)),
+    "budgetScope": choice("account", "environment"),
     "alarmEmail": optional(text(r"[^@\s]+@[^@\s]+\.[^@\s]+", "an e-mail address")),
     "enableAlarms": boolean,
+    "enableDashboard": boolean,
     "enableLogQueries": boolean,
     "protectData": boolean,
     "emptyBuckets": boolean,

@@ -61,9 +61,11 @@ class MonitoringStack(EnvironmentStack):
                 websocket_api=assistant.api.websocket_api,
                 log_groups=[function.log_group for function in functions.values()],
                 alarms=configuration.enable_alarms,
+                dashboard=configuration.enable_dashboard,
                 log_queries=configuration.enable_log_queries,
                 alarm_email=configuration.alarm_email,
                 monthly_budget_usd=configuration.monthly_budget_usd,
+                budget_tags=budget_tags(configuration),
                 thresholds=AlarmThresholds(
                     error_percent=sizes.alarm_error_percent,
                     http_latency=Duration.millis(sizes.alarm_latency_ms),
@@ -72,3 +74,12 @@ class MonitoringStack(EnvironmentStack):
             ),
         )
         CfnOutput(self, "AlarmTopicArn", value=self.monitoring.topic.topic_arn)
+
+
+def budget_tags(configuration: Configuration) -> dict[str, str]:
+    """The tags of what the budget counts; none for all of the account.
+
+    A budget over a tag that nobody has activated for cost allocation counts nothing and never warns, which is why an
+    environment has to ask for it.
+    """
+    return {"environment": configuration.environment} if configuration.budget_scope == "environment" else {}

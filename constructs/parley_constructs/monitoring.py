@@ -56,10 +56,11 @@ class MonitoringProps:
         log_queries: whether to save queries.
         alarms: whether to make alarms; without them there is still the dashboard, and the topic. A sandbox whose
             CloudWatch knows no metric math cannot take them.
+        dashboard: whether to make the dashboard. One with more than 50 metrics costs 3 dollars a month.
         alarm_email: who hears of alarms and of the budget; the address is asked to confirm.
         monthly_budget_usd: spending at which to warn: at 80 % of it, at all of it, and when the forecast passes it.
-        budget_tags: count only what carries these tags (they must be activated as cost allocation tags); all of the
-            account otherwise.
+        budget_tags: count only what carries one of these tags (they must be activated as cost allocation tags); all of
+            the account otherwise.
         thresholds: when alarms go off.
         removal_policy: what becomes of the topic's key.
     """
@@ -73,6 +74,7 @@ class MonitoringProps:
     log_groups: Sequence[logs.ILogGroup] = ()
     log_queries: bool = True
     alarms: bool = True
+    dashboard: bool = True
     alarm_email: str | None = None
     monthly_budget_usd: float | None = None
     budget_tags: Mapping[str, str] = field(default_factory=dict)
@@ -162,6 +164,7 @@ class Monitoring(Construct):
                 self,
                 "Dashboards",
                 dashboard_name_prefix=self._props.name,
+                create_dashboard=self._props.dashboard,
                 create_summary_dashboard=False,
                 create_alarm_dashboard=False,
             ),
