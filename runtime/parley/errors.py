@@ -8,15 +8,20 @@ from typing import ClassVar
 
 
 class ParleyError(Exception):
-    """An error with a documented code. `retryable`: the same request may succeed later, after `retry_after` seconds."""
+    """An error with a documented code.
+
+    `retryable`: the same request may soon succeed, so a client may repeat it by itself. `retry_after`: in how many
+    seconds it may succeed; None: never.
+    """
 
     code: ClassVar[str] = "internal"
     default_message: ClassVar[str] = "Something went wrong on our side."
     retryable: ClassVar[bool] = False
-    retry_after: ClassVar[int] = 1
+    retry_seconds: ClassVar[int] = 1
 
-    def __init__(self, message: str | None = None) -> None:
+    def __init__(self, message: str | None = None, *, retry_after: int | None = None) -> None:
         self.message = message or self.default_message
+        self.retry_after = retry_after if retry_after or not self.retryable else self.retry_seconds
         super().__init__(self.message)
 
 
@@ -85,13 +90,20 @@ class Throttled(ParleyError):
     retryable = True
 
 
+class QuotaExceeded(ParleyError):
+    """A quota of the day is used up: repeating helps after `retry_after` seconds, which are hours."""
+
+    code = "quota_exceeded"
+    default_message = "Your quota of today is used up."
+
+
 class ModelUnavailable(ParleyError):
     """No model of the role answered."""
 
     code = "model_unavailable"
     default_message = "No language model is available at the moment; try again."
     retryable = True
-    retry_after = 5
+    retry_seconds = 5
 
 
 class StoreUnavailable(ParleyError):
@@ -100,7 +112,7 @@ class StoreUnavailable(ParleyError):
     code = "store_unavailable"
     default_message = "The store is busy; try again in a moment."
     retryable = True
-    retry_after = 2
+    retry_seconds = 2
 
 
 class KnowledgeUnavailable(ParleyError):
@@ -109,7 +121,7 @@ class KnowledgeUnavailable(ParleyError):
     code = "knowledge_unavailable"
     default_message = "The knowledge base is not available at the moment; try again."
     retryable = True
-    retry_after = 5
+    retry_seconds = 5
 
 
 class DeadlineExceeded(ParleyError):
@@ -126,7 +138,7 @@ class SessionUnavailable(ParleyError):
     code = "session_unavailable"
     default_message = "The voice session could not be started; try again."
     retryable = True
-    retry_after = 2
+    retry_seconds = 2
 
 
 class SessionNotStarted(ParleyError):

@@ -127,24 +127,33 @@ class SessionEnded(ServerMessage, frozen=True, kw_only=True, tag="session.ended"
     """The session is over, for this connection.
 
     `ended`: somebody ended it; `idle`: nobody spoke for ten minutes; `replaced`: another connection took it over;
-    `flood`: more audio came than time passed; `failed`: it cannot go on.
+    `flood`: more audio came than time passed; `limit`: the day's voice minutes are used up; `failed`: it cannot go on.
     """
 
     reason: EndReason = "ended"
 
 
 class ErrorMessage(ServerMessage, frozen=True, kw_only=True, tag="error"):
-    """A message was refused, or its turn failed; nothing of it is stored. `retryable`: send it again."""
+    """A message was refused, or its turn failed; nothing of it is stored. `retryable`: send it again, by itself if it
+    likes. `retry_after`: in how many seconds that may help.
+    """
 
     code: str
     message: str
     retryable: bool
     request_id: str | None = None
+    retry_after: int | None = None
 
     @classmethod
     def of(cls, error: ParleyError, request_id: str | None = None) -> "ErrorMessage":
         """The message for an error."""
-        return cls(code=error.code, message=error.message, retryable=error.retryable, request_id=request_id)
+        return cls(
+            code=error.code,
+            message=error.message,
+            retryable=error.retryable,
+            request_id=request_id,
+            retry_after=error.retry_after,
+        )
 
 
 type FromServer = (

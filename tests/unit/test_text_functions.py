@@ -483,7 +483,8 @@ def test_a_ticket_is_for_one_connection_of_its_owner(cloud: Cloud) -> None:
     assert (status, ticket["websocket_url"]) == (201, "wss://example.com/ws")
     policy = authorize(cloud, ticket["ticket"])
     assert effect(policy) == "Allow"
-    assert policy["context"] == {"subject": ADA, "session_id": ticket["session_id"], "groups": ""}
+    context = {"subject": ADA, "session_id": ticket["session_id"], "groups": "", "address": ""}
+    assert policy["context"] == context
     assert effect(authorize(cloud, ticket["ticket"])) == "Deny"
     assert effect(authorize(cloud, "unknown")) == effect(authorize(cloud, None)) == "Deny"
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mypy_boto3_lambda.client import LambdaClient
     from mypy_boto3_s3.client import S3Client
     from mypy_boto3_s3vectors.client import S3VectorsClient
+    from mypy_boto3_secretsmanager.client import SecretsManagerClient
     from mypy_boto3_sqs.client import SQSClient
     from mypy_boto3_transcribe.client import TranscribeServiceClient
 
@@ -34,7 +35,13 @@ _making = threading.Lock()
 
 
 def make_client(
-    service: str, *, read_timeout: float, attempts: int, settings: dict[str, Any] | None = None, **options: Any
+    service: str,
+    *,
+    read_timeout: float,
+    attempts: int,
+    connect_timeout: float = CONNECT_SECONDS,
+    settings: dict[str, Any] | None = None,
+    **options: Any,
 ) -> Any:
     """A client of `service` whose calls end: connect and read timeouts in seconds, and bounded attempts.
 
@@ -44,7 +51,7 @@ def make_client(
     import boto3
 
     config = Config(
-        connect_timeout=CONNECT_SECONDS,
+        connect_timeout=connect_timeout,
         read_timeout=read_timeout,
         retries={"mode": "standard", "total_max_attempts": attempts},
         **(settings or {}),
@@ -58,6 +65,13 @@ def make_client(
 def dynamodb() -> "DynamoDBClient":
     """The DynamoDB client."""
     client: DynamoDBClient = make_client("dynamodb", read_timeout=STORE_READ_SECONDS, attempts=STORE_ATTEMPTS)
+    return client
+
+
+@cache
+def usage_dynamodb() -> "DynamoDBClient":
+    """The DynamoDB client of counters, which must not hold up what they count: 0.3 s, and one attempt."""
+    client: DynamoDBClient = make_client("dynamodb", read_timeout=0.3, connect_timeout=0.3, attempts=1)
     return client
 
 
@@ -110,6 +124,13 @@ def s3_vectors(read_timeout: float, attempts: int) -> "S3VectorsClient":
 def sqs() -> "SQSClient":
     """The SQS client."""
     client: SQSClient = make_client("sqs", read_timeout=STORE_READ_SECONDS, attempts=STORE_ATTEMPTS)
+    return client
+
+
+@cache
+def secrets_manager() -> "SecretsManagerClient":
+    """The Secrets Manager client."""
+    client: SecretsManagerClient = make_client("secretsmanager", read_timeout=STORE_READ_SECONDS, attempts=2)
     return client
 
 

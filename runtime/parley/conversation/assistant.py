@@ -11,6 +11,7 @@ from parley.conversation.deadline import Deadline
 from parley.conversation.errors import AlreadyAnswered, ConversationNotFound, RequestKeyReused
 from parley.conversation.models import ModelChoice, ModelFailure, ModelRole
 from parley.conversation.prompts import HISTORY_MESSAGES, build_prompt
+from parley.conversation.quotas import Allowances
 from parley.conversation.rounds import Asker, OnTool, Rounds, ToolRun
 from parley.conversation.store import ConversationStore, Exchange, History
 from parley.conversation.tools.tool import Tool
@@ -71,7 +72,7 @@ def no_tools(*, knowledge: bool) -> Mapping[str, Tool]:
 
 
 class Assistant(msgspec.Struct, frozen=True, kw_only=True):
-    """Answers questions. Without a retriever, knowledge is off.
+    """Answers questions. Without a retriever, knowledge is off; without an allowance, tokens have no limit.
 
     `tools` gives those that a model is offered, by name, with or without knowledge.
     """
@@ -80,6 +81,7 @@ class Assistant(msgspec.Struct, frozen=True, kw_only=True):
     models: ModelChoice
     retriever: Retriever | None = None
     tools: OfferTools = no_tools
+    allowance: Allowances | None = None
     now: Callable[[], datetime] = utc_now
 
     def answer(
@@ -92,11 +94,14 @@ class Assistant(msgspec.Struct, frozen=True, kw_only=True):
     ) -> Answer:
         """Answer and store; with `on_text`, the answer's pieces as they come, and with `on_tool` the use of tools.
 
-        A request that was answered before gets the stored answer again. Raises ConversationNotFound, NoModelAnswered,
-        TurnTimedOut, RequestKeyReused, ConversationBusy or StoreUnavailable; then nothing is stored.
+        A request that was answered before gets the stored answer again, and costs nothing of the user's allowance.
+        Raises ConversationNotFound, NoModelAnswered, TurnTimedOut, QuotaExceeded, RequestKeyReused, ConversationBusy or
+        StoreUnavailable; then nothing is stored.
         """
         if question.request and (stored := self.replay(question)):
             return stored
+        if self.allowance is not None:
+            self.allowance.check_tokens(question.subject)
         asked_at = self.now()
         conversation_id = question.conversation_id or new_id(asked_at)
         history = self._history(question)
@@ -140,6 +145,11 @@ class Assistant(msgspec.Struct, frozen=True, kw_only=True):
             if stored := self.replay(question):
                 return stored
             raise ConversationNotFound from None
+        if self.allowance is not None:
+            # By whoever stored the turn, so that one that is asked for twice is counted once.
+            self.allowance.spend_tokens(
+                question.subject, conclusion.usage.input_tokens + conclusion.usage.output_tokens
+            )
         links = {citation.id: conclusion.passages[citation.id - 1].source_url for citation in turn.citations}
         return Answer(
             conversation_id=conversation_id,

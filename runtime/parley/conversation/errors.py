@@ -25,7 +25,7 @@ class TurnInProgress(Conflict):
     """The same request is being answered at this moment."""
 
     default_message = "This request is being answered; try again in a moment to read the answer."
-    retry_after = 2
+    retry_seconds = 2
 
 
 class RequestKeyReused(ValidationFailed):

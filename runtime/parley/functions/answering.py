@@ -24,6 +24,7 @@ from parley.conversation.rounds import OnTool, ToolRun
 from parley.conversation.tools import registry
 from parley.conversation.turns import MESSAGE_LENGTH, RequestKey
 from parley.errors import PayloadTooLarge, StoreUnavailable, ValidationFailed
+from parley.functions.admission import allowances
 from parley.functions.telemetry import logger, metrics
 from parley.settings import Settings
 
@@ -83,6 +84,7 @@ class Answering:
             models=ModelChoice(model=BedrockModels(), ids_by_role=settings.models),
             retriever=RetrievalFunction(settings.retrieval_function) if settings.retrieval_function else None,
             tools=registry.offered,
+            allowance=allowances(),
         )
 
     @cached_property

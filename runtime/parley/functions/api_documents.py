@@ -153,7 +153,8 @@ def _success(route: Route, by_type: dict[Any, Any]) -> dict[str, Any]:
 
 
 def _errors(route: Route) -> dict[int, list[str]]:
-    codes = {*route.errors, "internal"}
+    # Every request is counted, and none is answered that went round CloudFront, where that is asked for.
+    codes = {*route.errors, "forbidden", "internal", "throttled"}
     if route.authorized:
         codes.add("unauthorized")
     if route.request is not None:

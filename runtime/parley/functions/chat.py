@@ -54,6 +54,7 @@ def answering() -> Answering:
         "not_found",
         "conflict",
         "payload_too_large",
+        "quota_exceeded",
         "model_unavailable",
         "store_unavailable",
         "deadline_exceeded",

@@ -10,6 +10,7 @@ from parley.aws import clients
 from parley.aws.documents_bucket import DocumentsBucket
 from parley.aws.knowledge_table import KnowledgeTable
 from parley.errors import ValidationFailed
+from parley.functions import admission
 from parley.functions.http import HttpApi, Parameter, Request
 from parley.knowledge.documents import (
     BINARY_FORMATS,
@@ -177,17 +178,18 @@ def list_documents(request: Request[None]) -> DocumentList:
     request=NewDocument,
     response=WrittenDocument,
     status=201,
-    errors=("conflict", "forbidden", "not_found", "payload_too_large", "store_unavailable"),
+    errors=("conflict", "forbidden", "not_found", "payload_too_large", "quota_exceeded", "store_unavailable"),
 )
 def add_document(request: Request[NewDocument]) -> WrittenDocument:
     """The new record."""
     body, reader = request.body, _reader(request)
     shared, id_ = body.shared, body.document_id
-    if body.text is not None and body.size is None:
-        return _written(library().add_text(reader, body.name, body.text, shared=shared, document_id=id_))
-    if body.size is not None and body.text is None:
-        return _written(*library().add_upload(reader, body.name, body.size, shared=shared, document_id=id_))
-    raise ValidationFailed("Send either `text` or `size`.")
+    with admission.document_of(reader.subject):
+        if body.text is not None and body.size is None:
+            return _written(library().add_text(reader, body.name, body.text, shared=shared, document_id=id_))
+        if body.size is not None and body.text is None:
+            return _written(*library().add_upload(reader, body.name, body.size, shared=shared, document_id=id_))
+        raise ValidationFailed("Send either `text` or `size`.")
 
 
 @api.route(
@@ -209,16 +211,17 @@ def read_document(request: Request[None]) -> DocumentDetail:
     summary="Replace a document",
     request=Replacement,
     response=WrittenDocument,
-    errors=("forbidden", "not_found", "payload_too_large", "store_unavailable"),
+    errors=("forbidden", "not_found", "payload_too_large", "quota_exceeded", "store_unavailable"),
 )
 def replace_document(request: Request[Replacement]) -> WrittenDocument:
     """The changed record."""
     body, id_ = request.body, request.path["id"]
-    if body.text is not None and body.size is None:
-        return _written(library().replace_text(_reader(request), id_, body.name, body.text))
-    if body.size is not None and body.text is None:
-        return _written(*library().replace_upload(_reader(request), id_, body.name, body.size))
-    raise ValidationFailed("Send either `text` or `size`.")
+    with admission.document_of(request.caller.subject):
+        if body.text is not None and body.size is None:
+            return _written(library().replace_text(_reader(request), id_, body.name, body.text))
+        if body.size is not None and body.text is None:
+            return _written(*library().replace_upload(_reader(request), id_, body.name, body.size))
+        raise ValidationFailed("Send either `text` or `size`.")
 
 
 @api.route(

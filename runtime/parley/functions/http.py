@@ -16,6 +16,7 @@ from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from aws_lambda_powertools.logging.correlation_paths import API_GATEWAY_HTTP
 
 from parley.errors import BadRequest, InvalidJson, NotFound, ParleyError, ValidationFailed
+from parley.functions import admission
 from parley.functions.identity import Caller, http_caller
 from parley.functions.telemetry import Handler, instrument, logger
 
@@ -28,6 +29,7 @@ STATUS_BY_CODE: Mapping[str, int] = {
     "conflict": 409,
     "payload_too_large": 413,
     "validation_failed": 422,
+    "quota_exceeded": 429,
     "throttled": 429,
     "internal": 500,
     "knowledge_unavailable": 503,
@@ -167,12 +169,17 @@ class HttpApi:
 
     def _run(self, route: Route, keys: dict[str, str]) -> Response[Any]:
         event: dict[str, Any] = self._resolver.current_event.raw_event
+        headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
+        admission.check_origin(headers)
+        caller = http_caller(event) if route.authorized else Caller("")
+        source_ip = event["requestContext"].get("http", {}).get("sourceIp", "")
+        admission.admit(caller.subject or None, admission.client_address(headers, source_ip))
         request = Request(
-            caller=http_caller(event) if route.authorized else Caller(""),
+            caller=caller,
             body=_body(event, route) if route.request is not None else None,
             path=keys,
             query=event.get("queryStringParameters") or {},
-            headers={name.lower(): value for name, value in (event.get("headers") or {}).items()},
+            headers=headers,
             request_id=self._request_id(),
             context=self._resolver.lambda_context,
         )
@@ -221,7 +228,7 @@ def decode_json[T](body: str | bytes, kind: type[T]) -> T:
 def error_reply(error: ParleyError, request_id: str) -> Reply:
     """The documented response to an error."""
     detail = ErrorDetail(code=error.code, message=error.message, request_id=request_id)
-    headers = {"Retry-After": str(error.retry_after)} if error.retryable else {}
+    headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
     return Reply(ErrorResponse(error=detail), STATUS_BY_CODE[error.code], headers)
 
 

@@ -28,6 +28,8 @@ class Connected(msgspec.Struct, frozen=True):
     caller: Caller
     session_id: str
     connection_id: str
+    address: str = ""
+    """The client's IP address."""
 
 
 def http_caller(event: Mapping[str, Any]) -> Caller:
@@ -51,7 +53,10 @@ def websocket_caller(event: Mapping[str, Any]) -> Connected:
     subject, session_id = authorizer.get("subject"), authorizer.get("session_id")
     if not is_subject(subject) or not session_id:
         raise Unauthorized
-    return Connected(Caller(subject, parse_groups(authorizer.get("groups"))), session_id, request["connectionId"])
+    address = authorizer.get("address") or request.get("identity", {}).get("sourceIp", "")
+    return Connected(
+        Caller(subject, parse_groups(authorizer.get("groups"))), session_id, request["connectionId"], address
+    )
 
 
 def is_subject(subject: object) -> TypeGuard[str]:

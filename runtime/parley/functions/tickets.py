@@ -3,6 +3,7 @@
 import secrets
 from datetime import UTC, datetime
 from functools import cache
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -11,6 +12,7 @@ from parley.aws.credentials import CredentialTable
 from parley.aws.sessions import SessionTable
 from parley.conversation.turns import timestamp
 from parley.errors import NotFound
+from parley.functions.admission import public_host
 from parley.functions.http import HttpApi, Request
 from parley.settings import Settings
 
@@ -51,8 +53,13 @@ class Tickets:
         )
         self._websocket_url = settings.websocket_url
 
-    def issue(self, subject: str, groups: frozenset[str], session_id: str | None) -> TicketResponse:
-        """A ticket. Raises NotFound for a session that is not the caller's, and StoreUnavailable."""
+    def issue(
+        self, subject: str, groups: frozenset[str], session_id: str | None, *, host: str | None = None
+    ) -> TicketResponse:
+        """A ticket, for a connection through `host` (CloudFront's public name) or to the API itself.
+
+        Raises NotFound for a session that is not the caller's, and StoreUnavailable.
+        """
         if session_id is None:
             session_id = secrets.token_hex(16)
             self._sessions.create(session_id, subject)
@@ -63,7 +70,7 @@ class Tickets:
             ticket=issued.ticket,
             session_id=session_id,
             expires_at=timestamp(datetime.fromtimestamp(issued.expires_at, UTC)),
-            websocket_url=self._websocket_url,
+            websocket_url=self._websocket_url if host is None else f"wss://{host}{urlsplit(self._websocket_url).path}",
         )
 
 
@@ -86,7 +93,8 @@ def tickets() -> Tickets:
 def issue_ticket(request: Request[TicketRequest]) -> TicketResponse:
     """Issue a ticket bound to the caller and one session."""
     caller = request.caller
-    return tickets().issue(caller.subject, caller.groups, request.body.session_id)
+    host = public_host(request.headers)
+    return tickets().issue(caller.subject, caller.groups, request.body.session_id, host=host)
 
 
 handler = api.handler()

@@ -16,6 +16,7 @@ from parley.aws.invocations import BackgroundFunction, RetrievalFunction
 from parley.aws.session_routes import SessionRoutes
 from parley.aws.sessions import ConnectionTable
 from parley.errors import BadRequest, NotFound, ParleyError, SessionNotStarted, ValidationFailed
+from parley.functions import admission
 from parley.functions.answering import check_message
 from parley.functions.http import decode_json
 from parley.functions.identity import Connected, websocket_caller
@@ -140,6 +141,7 @@ def _answer(caller: Connected, body: str, outbox: Outbox) -> None:
             _start(caller, start, outbox)
         case Text() as text:
             check_message(text.message)
+            admission.admit(caller.caller.subject, caller.address)
             if sessions is None or not sessions.say(caller, text):
                 _start_turn(caller, text)
         case Played() as played:
@@ -159,6 +161,7 @@ def _answer(caller: Connected, body: str, outbox: Outbox) -> None:
 def _start(caller: Connected, start: SessionStart, outbox: Outbox) -> None:
     if start.session_id not in {None, caller.session_id}:
         raise NotFound("This connection belongs to another session.")
+    admission.admit(caller.caller.subject, caller.address)
     sessions = voice()
     if start.medium == "text":
         outbox.send(SessionReady(session_id=caller.session_id))
@@ -166,6 +169,8 @@ def _start(caller: Connected, start: SessionStart, outbox: Outbox) -> None:
     elif sessions is None:
         raise ValidationFailed('`medium` can only be "text" here: this environment has no voice.')
     else:
+        if (allowances := admission.allowances()) is not None:
+            allowances.check_voice(caller.caller.subject)
         _warm_up_retrieval()
         sessions.start(caller, start)
 
