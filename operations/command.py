@@ -132,7 +132,14 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, tit
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else "" if cell is None else Text(str(cell)) for cell in row))
-    console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
+    if sys.stdout.isatty():
+        console().print(table)
+        return
+    # Without the spaces with which a table fills its last column.
+    pipe = console(width=_PIPE_WIDTH)
+    with pipe.capture() as captured:
+        pipe.print(table)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def print_checks(checks: Sequence[Check], *, title: str = "") -> None:
@@ -153,8 +160,8 @@ def is_failed(checks: Iterable[Check]) -> bool:
 
 
 def console(*, stderr: bool = False, width: int | None = None) -> Console:
-    """A console that prints what it is given, without guessing what may be emphasized."""
-    return Console(stderr=stderr, highlight=False, width=width, markup=False)
+    """A console that does not guess what to emphasize."""
+    return Console(stderr=stderr, highlight=False, width=width)
 
 
 __all__ = [

@@ -6,6 +6,7 @@ MiniStack.
 
 import argparse
 import hashlib
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from botocore.exceptions import (
 )
 
 from sandbox.demo_user import session
-from sandbox.state import SandboxError, State
+from sandbox.state import PROJECT, SandboxError, State
 
 LOCAL = "local"
 
@@ -97,7 +98,54 @@ class Environment:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options `--env` and `--region` of a command."""
     parser.add_argument("--env", default=LOCAL, metavar="NAME", help="the environment (default local: the sandbox)")
-    parser.add_argument("--region", help="its AWS region (default: that of your AWS profile or shell)")
+    parser.add_argument("--region", help="its AWS region (default: that of cdk.json, your shell or your AWS profile)")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an environment is, or will be: all that is known of it before it is deployed."""
+
+    name: str
+    region: str
+    client_options: Mapping[str, Any]
+    """What leads a boto3 client there."""
+
+    @property
+    def is_sandbox(self) -> bool:
+        """Whether its AWS is the sandbox's."""
+        return self.name == LOCAL
+
+    def client(self, service: str, region: str | None = None) -> Any:
+        """A new boto3 client of a service, with timeouts and bounded retries; in another region if told."""
+        return _client(service, {**self.client_options, "region_name": region or self.region})
+
+    def account(self) -> str:
+        """The number of the account that the credentials open."""
+        return str(self.client("sts").get_caller_identity()["Account"])
+
+
+def locate(name: str, region: str | None = None) -> Place:
+    """Where the environment of this name is. It need not be deployed; the sandbox must be up for `local`.
+
+    The region is the one given, or else cdk.json's for the environment, the shell's, or the AWS profile's. Raises
+    OperationError in one sentence when the place is not known.
+    """
+    try:
+        if name == LOCAL:
+            up = State.locate().outputs()
+            return Place(LOCAL, up["region"], session(up["aws_endpoint"], up["region"]))
+        found = _region(name, region)
+        return Place(name, found, {"region_name": found})
+    except SandboxError as error:
+        raise OperationError(str(error)) from error
+    except BotoCoreError as error:
+        raise OperationError(aws_trouble(name, error)) from error
+
+
+def environments() -> dict[str, dict[str, Any]]:
+    """The flags of every environment in cdk.json, by its name."""
+    context = json.loads((PROJECT / "cdk.json").read_text())["context"]
+    return dict(context["environments"])
 
 
 def resolve(name: str, region: str | None = None) -> Environment:
@@ -136,14 +184,20 @@ def _sandbox() -> Environment:
 
 
 def _deployed(name: str, region: str | None) -> Environment:
-    # boto3 knows only AWS_DEFAULT_REGION; the CDK and every other SDK read AWS_REGION.
-    region = region or os.environ.get("AWS_REGION") or boto3.Session().region_name
-    if region is None:
-        raise NoRegionError
+    region = _region(name, region)
     options = {"region_name": region}
     outputs = _outputs(name, options)
     api_url = outputs.get("HttpApiUrl", "").rstrip("/")
     return _environment(name, outputs, options, region=region, api_url=api_url, folder=data_folder(api_url), demo=None)
+
+
+def _region(name: str, region: str | None) -> str:
+    # boto3 knows only AWS_DEFAULT_REGION; the CDK and every other SDK read AWS_REGION.
+    of_environment = environments().get(name, {}).get("region")
+    found = region or of_environment or os.environ.get("AWS_REGION") or boto3.Session().region_name
+    if not isinstance(found, str):
+        raise NoRegionError
+    return found
 
 
 def _environment(
