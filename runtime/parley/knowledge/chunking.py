@@ -15,8 +15,9 @@ from parley.knowledge.sections import Section, fenced_code
 CHUNK_TOKENS = 512
 """The most tokens of a chunk, by `count_tokens`."""
 
-OVERLAP_TOKENS = 64
-"""The most tokens that a chunk repeats of the one before it: about two sentences."""
+OVERLAP_TOKENS = 80
+"""The most tokens that a chunk repeats of the one before it: two or three sentences. On XQuAD 72 to 102
+hardly differ, and 64 found one answer fewer in English articles without paragraphs."""
 
 BYTES_PER_TOKEN = 4
 """UTF-8 bytes that count as one token."""
