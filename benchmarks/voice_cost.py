@@ -1,6 +1,7 @@
 """What a minute of a call costs beside the models, and how many calls an account's default quotas allow.
 
-Derived, not billed: the requests that Parley's own constants make in a minute, and their sizes, times list prices.
+Derived, not billed: the requests that Parley's own constants make in a minute, and their sizes, times the prices of
+`operations.prices`.
 """
 
 import asyncio
@@ -18,6 +19,8 @@ from parley_client.outgoing import audio_message
 from parley_client.timing import Timing
 
 from benchmarks.report import Measurement, measurement
+from operations import prices
+from operations.prices import CONNECTION_MINUTE, GB_SECOND, INVOCATION, MESSAGE, READ_UNIT, WRITE_UNIT, Price
 from stacks.sizes import Sizes
 
 LIMIT_USD = 0.003
@@ -29,25 +32,6 @@ ASSISTANT_SHARE = 0.5
 TURNS = 4
 """Turns in a minute: each some 15 s of question and answer."""
 
-PRICES_AS_OF = "2026-11-21"
-"""US dollars in us-east-1, on demand, before any free tier. Read on this day from pages that reproduce Amazon's lists;
-the lists themselves are named below. Compare them before an invoice depends on them."""
-
-MESSAGE = 1.00 / 1_000_000
-"""A WebSocket message of up to 32 KB, either way, of the first billion a month: https://aws.amazon.com/api-gateway/pricing/"""
-CONNECTION_MINUTE = 0.25 / 1_000_000
-"""The same page."""
-WRITE_UNIT, READ_UNIT = 0.625 / 1_000_000, 0.125 / 1_000_000
-"""A write of 1 KB; a consistent read of 4 KB (since November 2024): https://aws.amazon.com/dynamodb/pricing/on-demand/"""
-GB_SECOND, INVOCATION = 0.0000133334, 0.20 / 1_000_000
-"""Lambda on arm64: https://aws.amazon.com/lambda/pricing/"""
-LOG_BYTE = 0.50 / 1e9
-"""CloudWatch Logs, ingestion: https://aws.amazon.com/cloudwatch/pricing/"""
-OUT_BYTE = 0.09 / 1e9
-"""Data to the internet, of the first 10 TB a month: https://aws.amazon.com/ec2/pricing/on-demand/"""
-
-SPEECH_IN, SPEECH_OUT = 3.00 / 1_000_000, 12.00 / 1_000_000
-"""A token of speech to and from Nova 2 Sonic: https://aws.amazon.com/bedrock/pricing/"""
 SPEECH_TOKENS = 25
 """Of a second, an assumption: Amazon documents no number. Each turn's usage says what it really was."""
 
@@ -71,12 +55,12 @@ class Line:
 
     name: str
     count: float
-    price: float
+    price: Price
 
     @property
     def usd(self) -> float:
         """What it costs."""
-        return self.count * self.price
+        return self.count * self.price.usd
 
 
 def frame_message_bytes() -> int:
@@ -138,14 +122,14 @@ def lines(*, memory_mb: int, share: float = ASSISTANT_SHARE) -> list[Line]:
         Line("GB-seconds of the worker", 60 * memory_mb / 1024, GB_SECOND),
         Line("GB-seconds of the routes", routed * _ROUTE_SECONDS * Sizes().function_memory_mb / 1024, GB_SECOND),
         Line("invocations", routed, INVOCATION),
-        Line("bytes of logs", (frames + routed) * _ACCESS_LOG_BYTES + routed * _FUNCTION_LOG_BYTES, LOG_BYTE),
-        Line("bytes to the client", voice_bytes + acks * 40 + small * 300, OUT_BYTE),
+        Line("GB of logs", ((frames + routed) * _ACCESS_LOG_BYTES + routed * _FUNCTION_LOG_BYTES) / 1e9, prices.LOG_GB),
+        Line("GB to the client", (voice_bytes + acks * 40 + small * 300) / 1e9, prices.OUT_GB),
     ]
 
 
 def model_usd(*, share: float = ASSISTANT_SHARE) -> float:
     """What Nova 2 Sonic's speech costs in the same minute, without the text of prompt and history."""
-    return 60 * SPEECH_TOKENS * (SPEECH_IN + share * SPEECH_OUT)
+    return 60 * SPEECH_TOKENS * (prices.SPEECH_TOKEN_IN.usd + share * prices.SPEECH_TOKEN_OUT.usd)
 
 
 @dataclass(frozen=True)
@@ -199,10 +183,10 @@ def measure(*, memory_mb: int | None = None) -> Mapping[str, Measurement]:
     memory = memory_mb or Sizes().voice_memory_mb
     bill = lines(memory_mb=memory)
     total = sum(line.usd for line in bill)
-    measured = {f"cost: {line.name}": _thousand(line.usd, f"{line.count:,.0f} a minute") for line in bill}
+    measured = {f"cost: {line.name}": _thousand(line.usd, f"{line.count:,.6g} a minute") for line in bill}
     measured["cost of transport"] = _thousand(
         total,
-        f"{PRICES_AS_OF}; frames of {frame_message_bytes():,} B sent, {frame_item_bytes():,} B stored; "
+        f"{prices.READ}; frames of {frame_message_bytes():,} B sent, {frame_item_bytes():,} B stored; "
         f"the assistant speaks {ASSISTANT_SHARE:.0%} of it",
     )
     measured["cost of Nova 2 Sonic"] = _thousand(
