@@ -34,6 +34,7 @@ from sandbox.models.speech.sonic_input import Inputs
 from tests.unit.engine_doubles import Witness, witnessed
 
 PCM = bytes(range(200))
+FRAME = bytes(range(240)) * 12
 TOOL = ToolSpec("search_knowledge", "Finds passages.", {"type": "object", "properties": {"query": {"type": "string"}}})
 
 
@@ -163,16 +164,16 @@ def test_without_tools_none_are_spoken_of() -> None:
     assert "toolConfiguration" not in asyncio.run(scenario()).sent[1]["promptStart"]
 
 
-def test_audio_goes_in_pieces_of_32_ms_and_whole() -> None:
+def test_a_clients_frame_is_one_event_and_longer_audio_goes_in_pieces() -> None:
     async def scenario() -> ScriptedWire:
         engine, wire = await Peer().open()
-        await engine.send_audio(bytes(range(250)) * 10 + b"ab")
+        await engine.send_audio(FRAME)
+        await engine.send_audio(FRAME + FRAME + b"ab")
         await engine.close()
         return wire
 
     pieces = [base64.b64decode(body["content"]) for body in asyncio.run(scenario()).bodies("audioInput")]
-    assert b"".join(pieces) == bytes(range(250)) * 10 + b"ab"
-    assert [len(piece) for piece in pieces] == [1024, 1024, 454]
+    assert pieces == [FRAME, FRAME, FRAME, b"ab"]
 
 
 def test_a_turn_is_told_as_its_audio_is_given_out() -> None:

@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, Protocol
+
+import msgspec
 
 from parley.aws import bidirectional
 from parley.aws.bidirectional import CLOSE_SECONDS, StreamFailed, is_passing
@@ -329,7 +330,7 @@ class _Turns:
 
 
 def _encoded(events: Iterable[Event]) -> list[bytes]:
-    return [json.dumps(event, ensure_ascii=False).encode() for event in events]
+    return [msgspec.json.encode(event) for event in events]
 
 
 class _BedrockWire:

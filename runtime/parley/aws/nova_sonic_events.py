@@ -10,9 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import msgspec
+
 from parley.conversation.models import Message
 from parley.conversation.tools.tool import ToolResult, ToolSpec
-from parley.speech.audio import INPUT_RATE, OUTPUT_RATE
+from parley.speech.audio import FRAME_SECONDS, INPUT_RATE, OUTPUT_RATE, input_bytes
 
 type Event = Mapping[str, Any]
 type Sensitivity = Literal["HIGH", "MEDIUM", "LOW"]
@@ -20,8 +22,10 @@ type Sensitivity = Literal["HIGH", "MEDIUM", "LOW"]
 MESSAGE_BYTES, HISTORY_BYTES = 50 * 1024, 200 * 1024
 """What the service takes of the history: in one message, and in all."""
 
-PIECE_BYTES = 1024
-"""Audio in one event: 32 ms, as the guide has it."""
+PIECE_BYTES = input_bytes(FRAME_SECONDS)
+"""Audio in one event at most: a client's frame. Frames come whole, so that cutting them would make nothing earlier, and
+the SDK's work is a signature for each event. Amazon documents no limit: the guide speaks of "approximately 32 ms", its
+example (docs.aws.amazon.com/nova/latest/userguide/s2s-example.html) sends 64 ms."""
 
 _PLAIN = {"mediaType": "text/plain"}
 _JSON = {"mediaType": "application/json"}
@@ -194,7 +198,7 @@ class Reader:
     def read(self, payload: bytes) -> Output | None:
         """What this event completes, if anything. Raises ValueError for what is no event."""
         try:
-            ((name, body),) = json.loads(payload)["event"].items()
+            ((name, body),) = msgspec.json.decode(payload)["event"].items()
             return self._read(name, body)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not an event of Nova Sonic: {error!r}") from error

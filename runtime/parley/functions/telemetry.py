@@ -21,14 +21,14 @@ mask_all_loggers()
 metrics = Metrics(namespace=os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "Parley"))
 
 
-def instrument(handler: Handler, *, correlation_id_path: str | None = None) -> Handler:
+def instrument(handler: Handler, *, correlation_id_path: str | None = None, trace_calls: bool = True) -> Handler:
     """Wrap an entry point: structured logs with a correlation id, metrics flushed, a trace segment.
 
-    The tracer records calls to AWS and nothing of what they carried.
+    The tracer records calls to AWS and nothing of what they carried; without `trace_calls` not even those.
     """
     # A request that measured nothing (a refused one) is no reason for a warning in its log.
     warnings.filterwarnings("ignore", message="No application metrics to publish")
-    tracer = Tracer(patch_modules=["botocore"])
+    tracer = Tracer(patch_modules=["botocore"], auto_patch=trace_calls)
     _keep_object_keys_out_of_traces()
     traced = tracer.capture_lambda_handler(handler, capture_response=False, capture_error=False)
     measured = metrics.log_metrics(traced, capture_cold_start_metric=True)
