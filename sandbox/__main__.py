@@ -72,6 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     gateway.add_argument("--page", type=Path, required=True, help="the built web client")
     gateway.add_argument("--outputs", type=Path, required=True, help="outputs.json")
     gateway.set_defaults(run=_serve_gateway)
+    account = commands.add_parser("serve-account", help="run MiniStack alone, with its own settings in the environment")
+    account.set_defaults(run=_serve_account)
     models = commands.add_parser("serve-models", help="run the AI endpoints alone")
     models.add_argument("--port", type=_port, required=True)
     models.add_argument("--tls-port", type=_port, required=True, help="for the operations that stream both ways")
@@ -150,18 +152,26 @@ def _revoke_key(options: argparse.Namespace) -> None:
 
 
 def _serve_gateway(options: argparse.Namespace) -> None:
+    from sandbox.calls.recorder import recorded
     from sandbox.gateway.app import GatewaySettings, create_gateway
     from sandbox.server import bind, serve
 
     settings = GatewaySettings(
         aws_endpoint=options.aws, models_url=options.models, page=options.page, outputs=options.outputs
     )
-    serve(create_gateway(settings), bind(options.port))
+    serve(recorded(create_gateway(settings)), bind(options.port))
+
+
+def _serve_account(options: argparse.Namespace) -> None:
+    from sandbox.calls.account import serve
+
+    serve()
 
 
 def _serve_models(options: argparse.Namespace) -> None:
     import boto3
 
+    from sandbox.calls.recorder import recorded
     from sandbox.certificates import certificate
     from sandbox.demo_user import session
     from sandbox.models.app import create_models
@@ -169,7 +179,7 @@ def _serve_models(options: argparse.Namespace) -> None:
     from sandbox.server import bind, serve_twice
 
     try:
-        models = create_models(buckets=boto3.client("s3", **session(options.aws)))
+        models = recorded(create_models(buckets=boto3.client("s3", **session(options.aws))))
     except ModelUnusable as error:
         raise SystemExit(f"PARLEY_EMBEDDING_MODEL: {error}") from error
     serve_twice(models, bind(options.port), bind(options.tls_port), certificate(options.certificates))

@@ -7,11 +7,10 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -37,6 +36,10 @@ MINISTACK, MODELS, GATEWAY = "ministack", "models", "gateway"
 SPEECH = "speech"
 
 
+USUAL_PORTS = {"PARLEY_PORT": 8080, "PARLEY_AWS_PORT": 4566, "PARLEY_MODELS_PORT": 4567}
+"""Of the gateway, MiniStack and the AI endpoints, by the variables that ask for others."""
+
+
 @dataclass(frozen=True)
 class Ports:
     """The ports asked for; 0 takes a free one."""
@@ -45,9 +48,23 @@ class Ports:
     aws: int
     models: int
 
+    @classmethod
+    def from_environment(cls) -> "Ports":
+        """The ports that `PARLEY_PORT`, `PARLEY_AWS_PORT` and `PARLEY_MODELS_PORT` ask for, or the usual ones."""
+        return cls(*(int(os.environ.get(variable) or usual) for variable, usual in USUAL_PORTS.items()))
 
-def up(ports: Ports, *, detach: bool) -> None:
-    """Bring the sandbox up, or up to date; in front, stream its logs until Ctrl-C and stop it then."""
+
+def up(
+    ports: Ports,
+    *,
+    detach: bool,
+    flags: Mapping[str, str] | None = None,
+    before_deploy: Callable[[], str] | None = None,
+) -> None:
+    """Bring the sandbox up, or up to date; in front, stream its logs until Ctrl-C and stop it then.
+
+    `flags` take the place of cdk.json's. `before_deploy` is called between synth and deployment and says what changes.
+    """
     state = State.locate()
     console = Console(highlight=False)
     # SIGINT too: a shell starts its background jobs with it ignored.
@@ -57,7 +74,7 @@ def up(ports: Ports, *, detach: bool) -> None:
         before = _running(state)
         try:
             with Progress(console) as progress:
-                outputs = _bring_up(state, ports, progress)
+                outputs = _bring_up(state, ports, progress, flags, before_deploy)
         except BaseException:
             # What ran before goes on running; what this command started ends with it.
             _stop(state, [server for name, server in read_servers(state).items() if before.get(name) != server])
@@ -91,7 +108,13 @@ def down() -> bool:
     return bool(stopped) or existed
 
 
-def _bring_up(state: State, ports: Ports, progress: Progress) -> dict[str, Any]:
+def _bring_up(
+    state: State,
+    ports: Ports,
+    progress: Progress,
+    flags: Mapping[str, str] | None,
+    before_deploy: Callable[[], str] | None,
+) -> dict[str, Any]:
     state.folder.mkdir(parents=True, exist_ok=True)
     commands = Commands(state)
     with ThreadPoolExecutor(max_workers=4) as pool:
@@ -100,11 +123,14 @@ def _bring_up(state: State, ports: Ports, progress: Progress) -> dict[str, Any]:
             servers = _start_servers(state, ports, progress)
             endpoint = servers[MINISTACK].url
             with _assembly_lock(state, progress):
+                flagged = partial(synth, flags=flags)
                 work = [
-                    pool.submit(_step, progress, "synth", "stacks and functions", synth, state, commands, endpoint),
+                    pool.submit(_step, progress, "synth", "stacks and functions", flagged, state, commands, endpoint),
                     pool.submit(_bootstrap, state, commands, endpoint, progress),
                 ]
                 _finish(work)
+                if before_deploy is not None:
+                    progress.done("changes", before_deploy())
                 _step(progress, "deploy", "stacks", deploy, state, commands, endpoint)
             outputs = _write_outputs(state, servers)
             client = Client(outputs)
@@ -190,9 +216,9 @@ def _start_servers(state: State, ports: Ports, progress: Progress) -> dict[str, 
     python = clean_environment() | {"PYTHONUNBUFFERED": "1"}
     scratch = state.folder / "tmp"
     scratch.mkdir(exist_ok=True)
-    commands: dict[str, tuple[list[str], dict[str, str], Path]] = {
+    commands: dict[str, tuple[list[str], dict[str, str]]] = {
         MINISTACK: (
-            [sys.executable, "-m", "ministack"],
+            [sys.executable, "-m", "sandbox", "serve-account"],
             python
             | {
                 "BIND_HOST": "127.0.0.1",
@@ -215,7 +241,6 @@ def _start_servers(state: State, ports: Ports, progress: Progress) -> dict[str, 
                 "AWS_ENDPOINT_URL_LAMBDA": url[GATEWAY] + "/@aws/lambda",
                 "AWS_EC2_METADATA_DISABLED": "true",
             },
-            scratch,
         ),
         MODELS: (
             [
@@ -224,7 +249,6 @@ def _start_servers(state: State, ports: Ports, progress: Progress) -> dict[str, 
                 *("--aws", url[MINISTACK]),
             ],
             python,
-            PROJECT,
         ),
         GATEWAY: (
             [
@@ -233,11 +257,10 @@ def _start_servers(state: State, ports: Ports, progress: Progress) -> dict[str, 
                 *("--page", str(PAGE), "--outputs", str(state.outputs_file)),
             ],
             python,
-            PROJECT,
         ),
     }
     started = []
-    for name, (command, environment, folder) in commands.items():
+    for name, (command, environment) in commands.items():
         if name not in servers:
             servers[name] = start_server(
                 state,
@@ -246,7 +269,7 @@ def _start_servers(state: State, ports: Ports, progress: Progress) -> dict[str, 
                 port=chosen[name],
                 tls_port=chosen[SPEECH] if name == MODELS else 0,
                 environment=environment,
-                folder=folder,
+                folder=PROJECT,
             )
             started.append(name)
     health = {MINISTACK: "/_ministack/health", MODELS: "/_model", GATEWAY: "/@sandbox/health"}

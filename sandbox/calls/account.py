@@ -1,0 +1,33 @@
+"""MiniStack, with credentials of its own for every function, and recorded when the environment asks for it."""
+
+import os
+import sys
+
+from sandbox.calls import VARIABLE, access_key
+from sandbox.calls.recorder import recorded
+
+
+def _credentials(configuration: dict[str, str]) -> dict[str, str]:
+    """What a function of this account signs with. MiniStack checks no signature unless it is told to."""
+    return {
+        "AWS_ACCESS_KEY_ID": access_key(configuration["FunctionName"]),
+        "AWS_SECRET_ACCESS_KEY": "sandbox",
+        # Credentials of a role come with one.
+        "AWS_SESSION_TOKEN": "sandbox",
+    }
+
+
+def serve() -> None:
+    """Serve until SIGINT or SIGTERM; MiniStack's own settings are in the environment."""
+    from ministack import app
+    from ministack.core import lambda_runtime
+
+    app.app = recorded(app.app)
+    # Functions are processes with this one's environment and folder. On AWS they know nothing of a recording, and they
+    # must not find this project's own packages.
+    os.environ.pop(VARIABLE, None)
+    os.chdir(os.environ["TMPDIR"])
+    # Its own gives every function of an account the same ones, unless it also checks all signatures and policies.
+    lambda_runtime.execution_credentials = _credentials
+    sys.argv = ["ministack"]
+    app.main()
