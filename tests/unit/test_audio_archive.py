@@ -11,6 +11,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 from moto import mock_aws
 from parley.aws.audio_archive import BucketArchive
+from parley.conversation.turns import Usage
 from parley.errors import StoreUnavailable
 from parley.speech.archive import (
     SEGMENT_SECONDS,
@@ -69,6 +70,9 @@ class Counts:
         self.counted[name] = self.counted.get(name, 0) + value
 
     def milliseconds(self, name: str, value: float) -> None:
+        """Nobody looks."""
+
+    def usage(self, usage: Usage) -> None:
         """Nobody looks."""
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
+from parley import correlation
 from parley.aws import documents_queue
 from parley.aws.documents_queue import (
     FIRST_PAUSE_SECONDS,
@@ -26,6 +27,7 @@ class Sqs:
         self.failure = failure
         self.hidden: list[dict[str, int]] = []
         self.sent: list[tuple[str, str]] = []
+        self.attributes: list[dict[str, Any]] = []
         self.beaten = threading.Event()
 
     def change_message_visibility_batch(self, *, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:
@@ -38,10 +40,13 @@ class Sqs:
             raise self.failure
         return {"Successful": [], "Failed": []}
 
-    def send_message(self, *, QueueUrl: str, MessageBody: str, DelaySeconds: int = 0) -> dict[str, Any]:
+    def send_message(
+        self, *, QueueUrl: str, MessageBody: str, MessageAttributes: dict[str, Any], DelaySeconds: int = 0
+    ) -> dict[str, Any]:
         if self.failure is not None:
             raise self.failure
         self.sent.append((QueueUrl, MessageBody))
+        self.attributes.append(MessageAttributes)
         return {}
 
 
@@ -98,6 +103,19 @@ def test_a_message_is_put_back_and_given_up_as_it_came() -> None:
     assert sqs.sent == [(QUEUE, "body 0"), (DEAD, "body 1")]
 
 
+def test_a_message_stays_the_requests_that_it_came_from() -> None:
+    sqs = Sqs()
+    own = Delivery("m", "r", "b", 1, "request-7")
+    queue_of(sqs).put_back(own)
+    queue_of(sqs).give_up(own)
+    correlation.begin("request-8")
+    queue_of(sqs).send("more")
+    correlation.begin(None)
+    queue_of(sqs).send("nobody's")
+    ids = [found.get("correlation_id", {}).get("StringValue") for found in sqs.attributes]
+    assert ids == ["request-7", "request-7", "request-8", None]
+
+
 def test_a_queue_that_is_out_of_reach_is_a_store_that_is() -> None:
     down = ClientError(
         {"Error": {"Code": "ServiceUnavailable"}, "ResponseMetadata": {"HTTPStatusCode": 503}},  # type: ignore[typeddict-item]  # botocore fills the rest
@@ -110,3 +128,5 @@ def test_a_queue_that_is_out_of_reach_is_a_store_that_is() -> None:
 def test_a_delivery_is_read_from_lambdas_record() -> None:
     record = {"messageId": "m", "receiptHandle": "r", "body": "b", "attributes": {"ApproximateReceiveCount": "4"}}
     assert Delivery.of(record) == Delivery("m", "r", "b", 4)
+    carried = {"correlation_id": {"stringValue": "request-7", "dataType": "String"}}
+    assert Delivery.of(record | {"messageAttributes": carried}).correlation_id == "request-7"

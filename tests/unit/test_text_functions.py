@@ -566,7 +566,7 @@ def test_a_session_that_starts_warms_retrieval_up(cloud: Cloud, monkeypatch: pyt
     cloud.frame({"action": "session.start"})
     [asked] = cloud.functions.invoked
     assert (asked["FunctionName"], asked["InvocationType"]) == ("retrieval", "Event")
-    assert json.loads(asked["Payload"]) == {"warm_up": True}
+    assert json.loads(asked["Payload"]) == {"warm_up": True, "correlation_id": Context.aws_request_id}
     cloud.functions.failure = EndpointConnectionError(endpoint_url="x")
     cloud.frame({"action": "session.start"})
     assert cloud.told() == ["session.ready"] * 3

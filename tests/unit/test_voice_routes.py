@@ -151,7 +151,7 @@ def test_a_voice_session_starts_its_worker_and_is_this_connections(cloud: Cloud)
     cloud.start(language="de-DE", voice="tina", conversation_id="abc", last_seq=7)
 
     session = cloud.session()
-    assert cloud.workers == [{"session_id": "s-1"}]
+    assert cloud.workers == [{"session_id": "s-1", "correlation_id": Context.aws_request_id}]
     # The worker knows the next frame, so `session.ready` is its to send.
     assert cloud.told() == []
     assert (session["medium"], session["engine"], session["language"]) == ("voice", "nova-sonic", "de-DE")

@@ -15,7 +15,7 @@ import msgspec
 from parley.conversation.errors import AlreadyAnswered, ConversationNotFound
 from parley.conversation.store import Exchange, History, StoredAnswer
 from parley.conversation.tools.tool import ToolResult, ToolSpec
-from parley.conversation.turns import RequestKey, Turn
+from parley.conversation.turns import RequestKey, Turn, Usage
 from parley.errors import ParleyError, StoreUnavailable
 from parley.knowledge.passages import Passage
 from parley.server_messages import FromServer, MessageDone, SessionEnded
@@ -338,6 +338,9 @@ class CountingMeter:
 
     def milliseconds(self, name: str, value: float) -> None:
         self.times.setdefault(name, []).append(value)
+
+    def usage(self, usage: Usage) -> None:
+        self.count("Tokens", usage.input_tokens + usage.output_tokens)
 
 
 @dataclass

@@ -6,7 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.config import Config
 
+from parley.aws.failures import note_store_answer
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mypy_boto3_apigatewaymanagementapi.client import ApiGatewayManagementApiClient
     from mypy_boto3_bedrock_runtime.client import BedrockRuntimeClient
     from mypy_boto3_dynamodb.client import DynamoDBClient
@@ -66,9 +70,16 @@ def dynamodb() -> "DynamoDBClient":
     """The DynamoDB client."""
     client: DynamoDBClient = make_client("dynamodb", read_timeout=STORE_READ_SECONDS, attempts=STORE_ATTEMPTS)
     return client
+    client.meta.events.register("response-received.dynamodb", _note_store_answer)
 
 
 @cache
+def _note_store_answer(parsed_response: "Mapping[str, Any] | None" = None, **_: Any) -> None:
+    # Called for each attempt, also for those that the SDK repeats.
+    if parsed_response is not None and "Error" in parsed_response:
+        note_store_answer(parsed_response["Error"].get("Code", ""))
+
+
 def usage_dynamodb() -> "DynamoDBClient":
     """The DynamoDB client of counters, which must not hold up what they count: 0.3 s, and one attempt."""
     client: DynamoDBClient = make_client("dynamodb", read_timeout=0.3, connect_timeout=0.3, attempts=1)

@@ -15,10 +15,14 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from parley.aws.failures import store_errors
+from parley.correlation import current
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.client import SQSClient
-    from mypy_boto3_sqs.type_defs import ChangeMessageVisibilityBatchRequestEntryTypeDef
+    from mypy_boto3_sqs.type_defs import (
+        ChangeMessageVisibilityBatchRequestEntryTypeDef,
+        MessageAttributeValueTypeDef,
+    )
 
 HOLD_SECONDS = 30
 """How long a message stays with a worker that gives no sign of life."""
@@ -29,6 +33,8 @@ BEAT_SECONDS = 10.0
 FIRST_PAUSE_SECONDS = 10
 LONGEST_PAUSE_SECONDS = 900
 """Pauses before a message is delivered again: twice as long each time. Ten deliveries take some 50 minutes."""
+
+_CORRELATION = "correlation_id"
 
 _BATCH = 10
 """Messages of one batch operation: SQS's limit."""
@@ -43,12 +49,15 @@ class Delivery:
     body: str
     attempt: int
     """Deliveries of the message until now, this one included."""
+    correlation_id: str | None = None
+    """Of the request that the message belongs to; None: of none that is known."""
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> "Delivery":
         """The delivery that a record of Lambda's event is."""
         attempt = int(record["attributes"]["ApproximateReceiveCount"])
-        return cls(record["messageId"], record["receiptHandle"], record["body"], attempt)
+        carried = record.get("messageAttributes", {}).get(_CORRELATION, {}).get("stringValue")
+        return cls(record["messageId"], record["receiptHandle"], record["body"], attempt, carried)
 
 
 class DocumentsQueue:
@@ -86,17 +95,29 @@ class DocumentsQueue:
 
         Raises StoreUnavailable.
         """
-        self.send(delivery.body)
+        self.send(delivery.body, correlation_id=delivery.correlation_id)
 
     def give_up(self, delivery: Delivery) -> None:
         """Put it into the dead-letter queue; the caller then lets this one be deleted. Raises StoreUnavailable."""
         with store_errors():
-            self._client.send_message(QueueUrl=self._dead_letter_queue_url, MessageBody=delivery.body)
+            self._client.send_message(
+                QueueUrl=self._dead_letter_queue_url,
+                MessageBody=delivery.body,
+                MessageAttributes=_attributes(delivery.correlation_id or current()),
+            )
 
-    def send(self, body: str, *, after_seconds: int = 0) -> None:
-        """Queue a message that comes after so many seconds, 900 at most. Raises StoreUnavailable."""
+    def send(self, body: str, *, after_seconds: int = 0, correlation_id: str | None = None) -> None:
+        """Queue a message that comes after so many seconds, 900 at most. Raises StoreUnavailable.
+
+        It belongs to the request that is being worked on, unless told of another.
+        """
         with store_errors():
-            self._client.send_message(QueueUrl=self._queue_url, MessageBody=body, DelaySeconds=after_seconds)
+            self._client.send_message(
+                QueueUrl=self._queue_url,
+                MessageBody=body,
+                DelaySeconds=after_seconds,
+                MessageAttributes=_attributes(correlation_id or current()),
+            )
 
     def _hide(self, seconds: Mapping[Delivery, int]) -> None:
         """Set when messages come again. When that fails they come sooner or later than wished: no more than that."""
@@ -107,6 +128,10 @@ class DocumentsQueue:
             ]
             with suppress(BotoCoreError, ClientError):
                 self._client.change_message_visibility_batch(QueueUrl=self._queue_url, Entries=entries)
+
+
+def _attributes(correlation_id: str | None) -> "dict[str, MessageAttributeValueTypeDef]":
+    return {_CORRELATION: {"DataType": "String", "StringValue": correlation_id}} if correlation_id else {}
 
 
 def _pause(attempt: int) -> int:

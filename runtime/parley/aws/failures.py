@@ -22,6 +22,25 @@ THROTTLED = frozenset(
     }
 )
 
+_STORE_THROTTLED = frozenset({"ProvisionedThroughputExceededException", "RequestLimitExceeded", "ThrottlingException"})
+"""DynamoDB's codes for a request that a table or the account had no capacity for."""
+
+_store_throttles: list[None] = []
+"""One entry for each, so far: `append` and `clear` are safe in any thread."""
+
+
+def note_store_answer(code: str) -> None:
+    """Take notice of the error code that DynamoDB gave one attempt: a retry hides that there was one."""
+    if code in _STORE_THROTTLED:
+        _store_throttles.append(None)
+
+
+def take_store_throttles() -> int:
+    """How many attempts DynamoDB has refused for want of capacity since the last call."""
+    count = len(_store_throttles)
+    del _store_throttles[:count]
+    return count
+
 
 def error_code(error: ClientError) -> str:
     """The service's own code of an error."""

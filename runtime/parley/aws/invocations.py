@@ -8,6 +8,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from parley.aws import clients
 from parley.aws.failures import is_passing
+from parley.correlation import current
 from parley.errors import KnowledgeUnavailable, Throttled
 from parley.knowledge.passages import Passage
 
@@ -35,7 +36,7 @@ class RetrievalFunction:
     ) -> "Sequence[Passage]":
         """See Retriever."""
         seconds = DEFAULT_SECONDS if timeout_seconds is None else timeout_seconds
-        payload = msgspec.json.encode({"subject": subject, "query": query, "top_k": top_k})
+        payload = msgspec.json.encode({"subject": subject, "query": query, "top_k": top_k, **_correlation()})
         try:
             response = self._client_for(max(1, math.floor(seconds))).invoke(
                 FunctionName=self._function_name, Payload=payload
@@ -53,7 +54,9 @@ class RetrievalFunction:
         """Ask it to get ready for questions, and return at once. False when Lambda did not take the request."""
         try:
             self._client_for(timeout_seconds).invoke(
-                FunctionName=self._function_name, InvocationType="Event", Payload=b'{"warm_up": true}'
+                FunctionName=self._function_name,
+                InvocationType="Event",
+                Payload=msgspec.json.encode({"warm_up": True, **_correlation()}),
             )
         except (BotoCoreError, ClientError):
             return False
@@ -75,6 +78,11 @@ class BackgroundFunction:
             if isinstance(error, ClientError) and not is_passing(error):
                 raise
             raise Throttled from error
+
+
+def _correlation() -> dict[str, str]:
+    correlation_id = current()
+    return {} if correlation_id is None else {"correlation_id": correlation_id}
 
 
 def can_invoke(client: "LambdaClient", function_name: str) -> bool:

@@ -22,7 +22,7 @@ import msgspec
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 
-from parley.aws.failures import THROTTLED
+from parley.aws.failures import THROTTLED, note_store_answer
 
 CONNECT_SECONDS = 1.0
 READ_SECONDS = 2.0
@@ -202,6 +202,7 @@ class DynamoDbReads:
             if response.status == 200:
                 return msgspec.json.decode(response.body)
             error = client_error(response, operation)
+            note_store_answer(error.response["Error"]["Code"])
             if last or not (response.status >= 500 or error.response["Error"]["Code"] in THROTTLED):
                 raise error
         raise AssertionError("unreachable")

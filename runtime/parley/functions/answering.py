@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any, Literal
 
+import msgspec
 from aws_lambda_powertools.metrics import MetricUnit
 
 from parley.aws import clients
@@ -22,9 +23,10 @@ from parley.conversation.errors import ConversationNotFound, NoModelAnswered, Tu
 from parley.conversation.models import ModelChoice, ModelFailure
 from parley.conversation.rounds import OnTool, ToolRun
 from parley.conversation.tools import registry
-from parley.conversation.turns import MESSAGE_LENGTH, RequestKey
+from parley.conversation.turns import MESSAGE_LENGTH, RequestKey, Usage
 from parley.errors import PayloadTooLarge, StoreUnavailable, ValidationFailed
 from parley.functions.admission import allowances
+from parley.functions.service_levels import Timed, model_time
 from parley.functions.telemetry import logger, metrics
 from parley.settings import Settings
 
@@ -81,7 +83,7 @@ class Answering:
             store=conversation_table(
                 settings.conversations_table, settings.content_key_arn, retention_days=settings.retention_days
             ),
-            models=ModelChoice(model=BedrockModels(), ids_by_role=settings.models),
+            models=ModelChoice(model=Timed(BedrockModels()), ids_by_role=settings.models),
             retriever=RetrievalFunction(settings.retrieval_function) if settings.retrieval_function else None,
             tools=registry.offered,
             allowance=allowances(),
@@ -183,11 +185,7 @@ def _count_turn(answer: Answer, deadline: Deadline) -> None:
     usage = answer.turn.usage
     metrics.add_metric(name="Turns", unit=MetricUnit.Count, value=1)
     metrics.add_metric(name="TurnLatency", unit=MetricUnit.Milliseconds, value=round(deadline.elapsed * 1000))
-    if usage:
-        metrics.add_metric(name="InputTokens", unit=MetricUnit.Count, value=usage.input_tokens)
-        metrics.add_metric(name="OutputTokens", unit=MetricUnit.Count, value=usage.output_tokens)
-        if usage.cost_usd is not None:
-            metrics.add_metric(name="CostUsd", unit=MetricUnit.NoUnit, value=usage.cost_usd)
+    count_usage(usage)
     if answer.turn.knowledge == "unavailable":
         metrics.add_metric(name="KnowledgeUnavailable", unit=MetricUnit.Count, value=1)
     logger.info(
@@ -197,4 +195,17 @@ def _count_turn(answer: Answer, deadline: Deadline) -> None:
         model=answer.turn.model,
         knowledge=answer.turn.knowledge,
         citations=len(answer.turn.citations),
+        milliseconds=round(deadline.elapsed * 1000),
+        model_milliseconds=round(model_time.seconds * 1000),
+        usage=None if usage is None else msgspec.to_builtins(usage),
     )
+
+
+def count_usage(usage: Usage | None) -> None:
+    """Add what a turn consumed to what is spent."""
+    if usage is None:
+        return
+    tokens = usage.input_tokens + usage.output_tokens
+    metrics.add_metric(name="Tokens", unit=MetricUnit.Count, value=tokens)
+    if usage.cost_usd is not None:
+        metrics.add_metric(name="CostUsd", unit=MetricUnit.NoUnit, value=usage.cost_usd)

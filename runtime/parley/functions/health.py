@@ -13,7 +13,7 @@ from parley.functions.http import HttpApi, Reply, Request
 from parley.functions.telemetry import logger
 from parley.settings import Settings
 
-api = HttpApi()
+api = HttpApi(counts=False)
 
 CHECK_SECONDS = 1
 """The longest that one check waits."""

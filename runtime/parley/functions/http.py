@@ -7,16 +7,17 @@ Errors become responses here and nowhere else.
 
 import base64
 import binascii
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 from aws_lambda_powertools.event_handler.api_gateway import APIGatewayHttpResolver, Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
-from aws_lambda_powertools.logging.correlation_paths import API_GATEWAY_HTTP
 
+from parley import correlation
 from parley.errors import BadRequest, InvalidJson, NotFound, ParleyError, ValidationFailed
-from parley.functions import admission
+from parley.functions import admission, service_levels
 from parley.functions.identity import Caller, http_caller
 from parley.functions.telemetry import Handler, instrument, logger
 
@@ -109,10 +110,14 @@ class Parameter(msgspec.Struct, frozen=True):
 
 
 class HttpApi:
-    """The routes of one function behind Powertools' event handler."""
+    """The routes of one function behind Powertools' event handler.
 
-    def __init__(self) -> None:
+    `counts` says whether requests count towards the service levels: a health check's caller is no user.
+    """
+
+    def __init__(self, *, counts: bool = True) -> None:
         self.routes: list[Route] = []
+        self._counts = counts
         self._resolver = APIGatewayHttpResolver(serializer=_serialize)
         self._resolver.exception_handler(ParleyError)(self._refused)
         self._resolver.exception_handler(NotFoundError)(self._no_route)
@@ -165,7 +170,23 @@ class HttpApi:
 
     def handler(self) -> Handler:
         """The Lambda entry point."""
-        return instrument(self._resolver.resolve, correlation_id_path=API_GATEWAY_HTTP)
+        return instrument(self._resolve)
+
+    def _resolve(self, event: Any, context: Any) -> Any:
+        request = event.get("requestContext", {})
+        began = service_levels.seconds_since_epoch(request.get("timeEpoch"))
+        service_levels.model_time.begin()
+        response = self._resolver.resolve(event, context)
+        status: int = response["statusCode"]
+        response["headers"][correlation.HEADER] = self._request_id()
+        if self._counts and status < 500:
+            service_levels.served(began)
+        elif self._counts:
+            service_levels.failed()
+        milliseconds = round((time.time() - began) * 1000)
+        # The route as it was declared: a path holds ids.
+        logger.info("Served", route=request.get("routeKey"), status=status, milliseconds=milliseconds)
+        return response
 
     def _run(self, route: Route, keys: dict[str, str]) -> Response[Any]:
         event: dict[str, Any] = self._resolver.current_event.raw_event
@@ -188,7 +209,7 @@ class HttpApi:
         return _response(reply)
 
     def _request_id(self) -> str:
-        return str(self._resolver.current_event.raw_event.get("requestContext", {}).get("requestId", ""))
+        return correlation.current() or ""
 
     def _refused(self, error: ParleyError) -> Response[Any]:
         logger.info("Refused", error_code=error.code)

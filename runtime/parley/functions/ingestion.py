@@ -24,7 +24,7 @@ from parley.functions.knowledge_parts import (
     vector_index,
 )
 from parley.functions.repairs import Repairs
-from parley.functions.telemetry import instrument, logger, metrics
+from parley.functions.telemetry import correlate, instrument, logger, metrics
 from parley.knowledge.documents import parse_key
 from parley.knowledge.errors import KnowledgeError
 from parley.knowledge.ingest import Ingestion, Outcome, Result
@@ -99,6 +99,7 @@ def _work_off(deliveries: Sequence[Delivery], context: Any) -> list[Delivery]:
     unsettled: list[Delivery] = []
     events: dict[Delivery, _ObjectEvent] = {}
     for delivery in deliveries:
+        correlate(delivery.correlation_id or delivery.id)
         try:
             event = _object_event(delivery.body)
             if event is None:
@@ -131,6 +132,7 @@ def _work_off(deliveries: Sequence[Delivery], context: Any) -> list[Delivery]:
 
 def _settle(key: str, result: Result, delivery: Delivery) -> bool:
     """Do with a delivery what its result asks for; False when it is to come again."""
+    correlate(delivery.correlation_id or delivery.id)
     location = parse_key(key)
     # The file's name is its owner's business; ids say enough.
     about: dict[str, Any] = {

@@ -111,12 +111,16 @@ class TurnOrder(msgspec.Struct, frozen=True, kw_only=True):
     conversation_id: str | None = None
     request_id: str | None = None
     model_role: Literal["quick", "reasoning"] = "quick"
+    correlation_id: str | None = None
+    asked_at: int | None = None
+    """When API Gateway took the message, in milliseconds since the epoch."""
 
 
-class WorkerOrder(msgspec.Struct, frozen=True, kw_only=True):
+class WorkerOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the session worker is invoked with. All else stands on the session's item."""
 
     session_id: str
+    correlation_id: str | None = None
 
 
 class Outbox:

@@ -14,7 +14,7 @@ from parley.aws.documents_queue import Delivery, DocumentsQueue
 from parley.aws.recordings import RecordingBucket, RecordingTable
 from parley.aws.transcription_jobs import TranscribeJobs
 from parley.errors import StoreUnavailable
-from parley.functions.telemetry import instrument, logger
+from parley.functions.telemetry import correlate, instrument, logger
 from parley.settings import Settings
 from parley.speech.recordings import Place, Transcription, place_of
 
@@ -95,6 +95,7 @@ def transcription() -> Transcription:
 def _process(event: Any, context: Any) -> Any:
     unsettled = []
     for delivery in map(Delivery.of, event["Records"]):
+        correlate(delivery.correlation_id or delivery.id)
         try:
             _work(delivery)
         except StoreUnavailable:

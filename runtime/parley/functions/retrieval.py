@@ -28,9 +28,6 @@ api = HttpApi()
 EMBEDDING_ATTEMPTS = 3
 """A user waits: with 3 s a try, and the SDK's backoff between, the end comes before HTTP's own."""
 
-WARM_UP = {"warm_up": True}
-"""The event by which another function says that questions will come."""
-
 QUERY_LENGTH = 32_000
 """Characters of a query: as many as a chat message has."""
 
@@ -66,6 +63,7 @@ class DirectQuery(Query, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The same from another function, which has verified the subject."""
 
     subject: Annotated[str, msgspec.Meta(min_length=1)]
+    correlation_id: str | None = None
 
 
 class PassageView(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,7 +149,7 @@ def _answer(subject: str, asked: Query) -> QueryResponse:
 
 
 def _direct(event: Any, context: Any) -> Any:
-    if event == WARM_UP:
+    if isinstance(event, dict) and event.get("warm_up") is True:
         return _warm_up()
     try:
         asked = msgspec.convert(event, DirectQuery)

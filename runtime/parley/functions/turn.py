@@ -16,6 +16,7 @@ from parley.errors import ParleyError
 from parley.functions.answering import Answering, TurnSettings, request_key
 from parley.functions.messages import Deltas, Outbox, TurnOrder
 from parley.functions.schemas import linked_citations
+from parley.functions.service_levels import failed, model_time, seconds_since_epoch, served
 from parley.functions.telemetry import instrument, logger
 from parley.server_messages import ErrorMessage, MessageDone, ToolNotice, UsageReport
 
@@ -54,16 +55,20 @@ def connections() -> ConnectionTable:
 def answer_turn(event: Mapping[str, Any], context: Any) -> None:
     """Answer one order. Never raises for a turn that fails: the client is told, and nobody else would listen."""
     order = msgspec.convert(event, TurnOrder)
+    model_time.begin()
     outbox = Outbox(Connection(order.connection_id, clients.connections_api(settings().websocket_callback_url)))
     try:
         answer = _answer(order, outbox, context)
     except ParleyError as error:
         logger.warning("The turn failed", error_code=error.code)
+        failed(error.code)
         outbox.send(ErrorMessage.of(error, order.request_id))
     except Exception:
         logger.exception("Unexpected error")
+        failed()
         outbox.send(ErrorMessage.of(ParleyError(), order.request_id))
     else:
+        served(seconds_since_epoch(order.asked_at))
         _finish(order, answer, outbox)
     if not outbox.is_open:
         _forget(order.connection_id)

@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable, Sequence
 
 import msgspec
+from aws_lambda_powertools.metrics import MetricUnit
 
 from parley.aws.connection_posts import Connection, ConnectionGone, ConnectionUnreachable
 from parley.aws.invocations import BackgroundFunction
 from parley.aws.session_routes import SessionRoutes, Standing, VoiceRequest
+from parley.correlation import current
 from parley.errors import (
     Conflict,
     LanguageUnsupported,
@@ -23,7 +25,7 @@ from parley.errors import (
 )
 from parley.functions.identity import Connected
 from parley.functions.messages import Played, SessionStart, Text, WorkerOrder
-from parley.functions.telemetry import logger
+from parley.functions.telemetry import logger, metrics
 from parley.server_messages import SessionEnded
 from parley.speech.lease import InboxMessage
 from parley.speech.lease import Played as PlayedReport
@@ -81,7 +83,8 @@ class VoiceRoutes:
     def revive(self, caller: Connected) -> None:
         """Start a worker for this connection's voice session when it has none that lives."""
         if self._own(caller) is not None and self._sessions.claim_start(caller.session_id):
-            logger.warning("A session's worker has died; another is started")
+            logger.warning("A session's worker has died; another is started", session_id=caller.session_id)
+            metrics.add_metric(name="WorkerCrashes", unit=MetricUnit.Count, value=1)
             self._start_worker(caller.session_id)
 
     def played(self, caller: Connected, played: Played) -> None:
@@ -156,7 +159,7 @@ class VoiceRoutes:
             self._start_worker(caller.session_id)
 
     def _start_worker(self, session_id: str) -> None:
-        self._worker.start(msgspec.json.encode(WorkerOrder(session_id=session_id)))
+        self._worker.start(msgspec.json.encode(WorkerOrder(session_id=session_id, correlation_id=current())))
 
     def _wait(self, caller: Connected, number: int) -> None:
         end = self._now() + START_SECONDS

@@ -28,9 +28,12 @@ from parley.conversation.prompts import voice_system
 from parley.conversation.tools import registry
 from parley.conversation.tools.running import TOOL_SECONDS, run_tool
 from parley.conversation.tools.tool import Tool, ToolCall, ToolResult, ToolSpec
-from parley.functions.answering import InBackground
+from parley.conversation.turns import Usage
+from parley.correlation import current
+from parley.functions.answering import InBackground, count_usage
 from parley.functions.messages import WorkerOrder
-from parley.functions.telemetry import instrument, logger, metrics
+from parley.functions.service_levels import failed
+from parley.functions.telemetry import count_throttles, instrument, logger, metrics
 from parley.knowledge.passages import Passage, Retriever
 from parley.settings import Settings
 from parley.speech.archive import Recorder
@@ -195,7 +198,8 @@ async def _serve_with(reads: DynamoDbReads, channel: ClientChannel, order: Hando
 
 def _start_next(session_id: str, silent_seconds: float) -> None:
     function = BackgroundFunction(settings().aws_lambda_function_name, clients.lambda_(INVOKE_SECONDS))
-    function.start(msgspec.json.encode(Handover(session_id=session_id, silent_seconds=silent_seconds)))
+    order = Handover(session_id=session_id, silent_seconds=silent_seconds, correlation_id=current())
+    function.start(msgspec.json.encode(order))
 
 
 class VoiceTools:
@@ -249,6 +253,12 @@ class Metrics:
         """See Meter."""
         self._add(name, MetricUnit.Milliseconds, round(value, 1))
 
+        if name == SESSION_FAILED:
+            failed()
+
+    def usage(self, usage: Usage) -> None:
+        """See Meter."""
+        count_usage(usage)
     def _add(self, name: str, unit: MetricUnit, value: float) -> None:
         metrics.add_metric(name=name, unit=unit, value=value)
         if self._now() - self._flushed_at > FLUSH_SECONDS:
@@ -258,3 +268,4 @@ class Metrics:
 
 # A segment would gather the calls of a quarter of an hour.
 handler = instrument(serve, trace_calls=False)
+            count_throttles()

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from parley import correlation
 from parley.aws import clients
 from parley.aws.connection_posts import Connection
 from parley.aws.invocations import BackgroundFunction, RetrievalFunction
@@ -21,7 +22,8 @@ from parley.functions.answering import check_message
 from parley.functions.http import decode_json
 from parley.functions.identity import Connected, websocket_caller
 from parley.functions.messages import FromClient, Outbox, Ping, Played, SessionEnd, SessionStart, Text, TurnOrder
-from parley.functions.telemetry import instrument, logger
+from parley.functions.service_levels import failed, served
+from parley.functions.telemetry import correlate, instrument, logger
 from parley.functions.voice_routes import VoiceRoutes
 from parley.server_messages import ErrorMessage, Pong, SessionEnded, SessionReady
 from parley.settings import Settings
@@ -101,13 +103,18 @@ def route(event: Mapping[str, Any], context: Any) -> Mapping[str, int]:
     outbox = Outbox(_connection(connection_id))
     body = event.get("body") or ""
     try:
-        _answer(caller, body, outbox)
+    if chosen := correlation.chosen_by_client(_request_id(body)):
+        correlate(chosen)
+    asked_at = event["requestContext"].get("requestTimeEpoch")
+        _answer(caller, body, outbox, asked_at)
     except ParleyError as error:
         logger.info("Refused", error_code=error.code)
         outbox.send(ErrorMessage.of(error, _request_id(body)))
+        failed(error.code)
     except Exception:
         logger.exception("Unexpected error")
         outbox.send(ErrorMessage.of(ParleyError(), _request_id(body)))
+        failed()
     return DONE
 
 
@@ -134,7 +141,7 @@ def _disconnect(connection_id: str) -> Mapping[str, int]:
     return DONE
 
 
-def _answer(caller: Connected, body: str, outbox: Outbox) -> None:
+def _answer(caller: Connected, body: str, outbox: Outbox, asked_at: int | None) -> None:
     sessions = voice()
     match _decode(body):
         case SessionStart() as start:
@@ -143,7 +150,7 @@ def _answer(caller: Connected, body: str, outbox: Outbox) -> None:
             check_message(text.message)
             admission.admit(caller.caller.subject, caller.address)
             if sessions is None or not sessions.say(caller, text):
-                _start_turn(caller, text)
+                _start_turn(caller, text, asked_at)
         case Played() as played:
             if sessions is None:
                 raise SessionNotStarted
@@ -174,8 +181,9 @@ def _start(caller: Connected, start: SessionStart, outbox: Outbox) -> None:
         _warm_up_retrieval()
         sessions.start(caller, start)
 
+        served()
 
-def _start_turn(caller: Connected, text: Text) -> None:
+def _start_turn(caller: Connected, text: Text, asked_at: int | None) -> None:
     order = TurnOrder(
         connection_id=caller.connection_id,
         subject=caller.caller.subject,
@@ -184,6 +192,8 @@ def _start_turn(caller: Connected, text: Text) -> None:
         request_id=text.request_id,
         model_role=text.model_role,
     )
+        correlation_id=correlation.current(),
+        asked_at=asked_at,
     turns().start(msgspec.json.encode(order))
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Literal, Protocol
 
 from parley.conversation.tools.tool import ToolResult, ToolSpec
-from parley.conversation.turns import Turn
+from parley.conversation.turns import Turn, Usage
 from parley.knowledge.passages import Passage
 from parley.server_messages import (
     ErrorMessage,
@@ -63,6 +63,9 @@ class Meter(Protocol):
 
     def milliseconds(self, name: str, value: float) -> None:
         """A duration."""
+
+    def usage(self, usage: Usage) -> None:
+        """What a turn consumed."""
 
 
 class Dialogue:
@@ -335,6 +338,7 @@ class Dialogue:
         self._outbound.send(Transcript(turn_id=answer.turn_id, role="assistant", text=answer.text, final=True))
         self._outbound.send(stored_message(answer, self._ledger.conversation_id or "", request_id))
         if usage := answer.usage:
+            self._meter.usage(usage)
             self._outbound.send(
                 UsageReport(
                     turn_id=answer.turn_id,

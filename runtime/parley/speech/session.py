@@ -57,6 +57,9 @@ INVALID_FRAMES = 50
 FLUSH_SECONDS = 1.0
 """What the last messages get to go out."""
 
+SESSION_FAILED = "SessionsFailed"
+"""Counts sessions that end because of something other than their client."""
+
 type Outcome = Literal["not_needed", "handed_over", "lost", "ended"]
 
 
@@ -345,6 +348,8 @@ class SessionWorker:
         if reason == "flood":
             self._refuse(AudioFlood())
             self._parts.meter.count("AudioFloods")
+        elif reason == "failed":
+            self._parts.meter.count(SESSION_FAILED)
         self._outbound.send(SessionEnded(reason=reason))
         await self._outbound.flush(FLUSH_SECONDS)
         await self._patiently(lambda: self._lease.release(state="ended"))
@@ -367,8 +372,10 @@ class SessionWorker:
                 # The client's next ping starts one in any case.
                 await self._clock.sleep(pause)
             else:
+                self._parts.meter.count("SessionHandoffs")
                 break
-        self._parts.meter.count("SessionHandoffs")
+        else:
+            self._parts.meter.count("HandoffFailures")
         raise _Over("handed_over")
 
     def _refuse(self, error: ParleyError) -> None:
