@@ -39,7 +39,7 @@ from parley.settings import Settings
 from parley.speech.archive import Recorder
 from parley.speech.clock import SystemClock
 from parley.speech.engine import EngineFactory, ToolRequest
-from parley.speech.session import Outcome, Parts, SessionWorker
+from parley.speech.session import SESSION_FAILED, Outcome, Parts, SessionWorker
 
 INVOKE_SECONDS = 3
 
@@ -248,11 +248,6 @@ class Metrics:
     def count(self, name: str, value: int = 1) -> None:
         """See Meter."""
         self._add(name, MetricUnit.Count, value)
-
-    def milliseconds(self, name: str, value: float) -> None:
-        """See Meter."""
-        self._add(name, MetricUnit.Milliseconds, round(value, 1))
-
         if name == SESSION_FAILED:
             failed()
 
@@ -264,6 +259,11 @@ class Metrics:
         if self._now() - self._flushed_at > FLUSH_SECONDS:
             self._flushed_at = self._now()
             metrics.flush_metrics()
+
+    def milliseconds(self, name: str, value: float) -> None:
+        """See Meter."""
+        self._add(name, MetricUnit.Milliseconds, round(value, 1))
+
 
 
 # A segment would gather the calls of a quarter of an hour.
