@@ -64,9 +64,9 @@ class Check:
 
 
 def parser(
-    name: str, *, description: str, examples: str, ends: str = _ENDS, notes: str = ""
+    name: str, *, description: str, examples: str, ends: str = _ENDS, notes: str = "", deployed: bool = True
 ) -> argparse.ArgumentParser:
-    """The parser of `scripts/<name>` with `--env`, `--region` and `--json`.
+    """The parser of `scripts/<name>` with `--json`, and for a deployed environment with `--env` and `--region`.
 
     `examples` are indented lines of the help, `notes` a paragraph below them, `ends` its list of exit statuses.
     """
@@ -77,7 +77,8 @@ def parser(
         epilog="\n\n".join(part for part in parts if part),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_arguments(made)
+    if deployed:
+        add_arguments(made)
     made.add_argument("--json", action="store_true", help="print the result as JSON, and nothing else")
     return made
 
