@@ -1,0 +1,1 @@
+"""`scripts/cost`: what an environment costs before it is deployed, from its synthesized templates."""
