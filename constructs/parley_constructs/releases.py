@@ -118,4 +118,6 @@ class CanaryReleases(Construct):
         return alias
 
 
-_WHY_ALL_ALARMS = "CodeDeploy reads the states of the alarms that a release names, in one call that lists alarms; it cannot change any."
+_WHY_ALL_ALARMS = (
+    "CodeDeploy reads the states of the alarms that a release names, in one call that lists alarms. It changes none."
+)
