@@ -84,7 +84,9 @@ class _Deployed:
             for function in assembly.resources("AWS::Lambda::Function")
         }
         tables = list(assembly.resources("AWS::DynamoDB::Table"))
-        self.pays_for_units = any(table.properties.get("BillingMode") == "PAY_PER_REQUEST" for table in tables)
+        on_demand = [table for table in tables if table.properties.get("BillingMode") == "PAY_PER_REQUEST"]
+        self.pays_for_units = len(on_demand) * 2 > len(tables)
+        """Whether most tables are paid for by request; a single table that is not, or alone is, makes no difference."""
 
     def has(self, *types: str) -> bool:
         return next(self._assembly.resources(*types), None) is not None
@@ -98,6 +100,11 @@ class _Deployed:
     def setting(self, function: str, name: str) -> Any:
         variables: Mapping[str, Any] = self._functions[f"{function}.handler"]["Environment"]["Variables"]
         return variables.get(name)
+
+    def speaks_through_cascade(self) -> bool:
+        """Whether the engine that a call gets unless it asks for another is `cascade`."""
+        engines = self.setting("voice_worker", "VOICE_ENGINES")
+        return bool(engines) and json.loads(engines)[0] == "cascade"
 
     def model(self) -> str:
         """The first model of quick turns, which is what most turns use."""
@@ -148,7 +155,7 @@ def _minute(deployed: _Deployed, unpriced: list[str]) -> list[Line]:
         if deployed.pays_for_units or line.price not in (prices.WRITE_UNIT, prices.READ_UNIT)
     ]
     share, seconds = voice_cost.ASSISTANT_SHARE, 60 * voice_cost.ASSISTANT_SHARE
-    if json.loads(str(deployed.setting("voice_worker", "VOICE_ENGINES")))[0] != "cascade":
+    if not deployed.speaks_through_cascade():
         model = str(deployed.setting("voice_worker", "VOICE_MODEL"))
         if model != "amazon.nova-2-sonic-v1:0":
             _say(unpriced, f"the model {model}")
