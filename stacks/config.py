@@ -19,17 +19,18 @@ from stacks.flags import (
     Rejected,
     boolean,
     choice,
+    choices,
     given,
     integer,
     json_object,
     optional,
     parse,
-    quoted,
     refuse_unknown,
     text,
     texts,
 )
 from stacks.sizes import Sizes, sizes
+from stacks.speech import ENGINE_LANGUAGES, Polly, Transcribe, polly, problems, transcribe
 
 __all__ = ["Configuration", "ConfigurationError", "Models", "Sizes", "load"]
 
@@ -38,19 +39,6 @@ LOCAL = "local"
 """The environment that the sandbox deploys."""
 
 VECTOR_STORES = ("faiss", "s3vectors", "opensearch")
-
-# Nova 2 Sonic: docs.aws.amazon.com/nova/latest/nova2-userguide/sonic-language-support.html. The cascade speaks what
-# Amazon Transcribe hears (streaming) and Amazon Polly speaks. The runtime has the same lists, with voices, in
-# parley.speech.voices, and a test holds the two together.
-_NOVA_SONIC_LANGUAGES = "de-DE en-AU en-GB en-IN en-US es-US fr-FR hi-IN it-IT pt-BR"
-_CASCADE_LANGUAGES = (
-    "ar-AE ca-ES cs-CZ da-DK de-CH de-DE en-AU en-GB en-IE en-IN en-NZ en-US en-ZA es-ES es-US fi-FI fr-CA fr-FR hi-IN "
-    "it-IT ja-JP ko-KR nl-NL no-NO pl-PL pt-BR pt-PT sv-SE zh-CN"
-)
-ENGINE_LANGUAGES = {
-    "nova-sonic": tuple(_NOVA_SONIC_LANGUAGES.split()),
-    "cascade": tuple(_CASCADE_LANGUAGES.split()),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +85,11 @@ class Configuration:
     vector_store: str = "s3vectors"
     previous_vector_store: str | None = None
     enable_voice: bool = True
-    voice_engine: str = "nova-sonic"
+    voice_engine: tuple[str, ...] = ("nova-sonic",)
+    """The first one serves calls that name none."""
     languages: tuple[str, ...] = ("en-US",)
+    transcribe: Transcribe = field(default_factory=Transcribe)
+    polly: Polly = field(default_factory=Polly)
     enable_dax: bool = False
     enable_audio_archive: bool = False
     auth: str = "cognito"
@@ -155,8 +146,10 @@ _FLAGS: dict[str, Parser] = {
     "vectorStore": choice(*VECTOR_STORES),
     "previousVectorStore": optional(choice(*VECTOR_STORES)),
     "enableVoice": boolean,
-    "voiceEngine": choice(*ENGINE_LANGUAGES, refused={"gemini-live": "gemini-live is not built yet"}),
+    "voiceEngine": choices(*ENGINE_LANGUAGES, refused={"gemini-live": "gemini-live is not built yet"}),
     "languages": texts(r"[a-z]{2,3}-[A-Z]{2}", 'a list of language codes such as ["en-US", "de-DE"]'),
+    "transcribe": transcribe,
+    "polly": polly,
     "enableDax": boolean,
     "enableAudioArchive": boolean,
     "auth": choice("cognito", "api-key"),
@@ -286,13 +279,7 @@ def _problems(it: Configuration, today: date) -> Iterator[str]:
         )
     yield from _edge_problems(it)
     if it.enable_voice:
-        spoken = ENGINE_LANGUAGES[it.voice_engine]
-        for language in it.languages:
-            if language not in spoken:
-                yield (
-                    f"The speech engine {given(it.voice_engine)} does not speak {given(language)}; "
-                    f"allowed languages: {quoted(spoken)}."
-                )
+        yield from problems(it.voice_engine, it.languages, it.transcribe, it.polly)
     for role, model_id in it.models:
         retired = retired_on(model_id)
         if retired is not None and retired <= today:

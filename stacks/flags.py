@@ -79,6 +79,20 @@ def choice(*values: str, refused: Mapping[str, str] | None = None) -> Parser:
     return read
 
 
+def choices(*values: str, refused: Mapping[str, str] | None = None) -> Parser:
+    """One of `values`, or several different ones as a JSON list or separated by commas; `refused` as for `choice`."""
+    one = choice(*values, refused=refused)
+
+    def read(value: Any) -> tuple[str, ...]:
+        if isinstance(value, str):
+            value = json_value(value) if value.startswith("[") else value.split(",")
+        if not isinstance(value, list | tuple) or not value or len(set(map(str, value))) != len(value):
+            raise Rejected(f"{quoted(values)}, or a list of different ones")
+        return tuple(one(item.strip() if isinstance(item, str) else item) for item in value)
+
+    return read
+
+
 def optional(parser: Parser) -> Parser:
     """What `parser` accepts, or null or "none" for nothing."""
 

@@ -20,10 +20,11 @@ from parley_constructs.recordings import (
     grant_audio_archive,
 )
 from parley_constructs.storage import Storage
-from parley_constructs.voice_api import SessionWorker, SessionWorkerProps
+from parley_constructs.voice_api import SPEECH_ENGINES, SessionWorker, SessionWorkerProps
 
 from stacks.config import Configuration
 from stacks.settings import architecture, core_package, log_retention, voice_package
+from stacks.speech import worker_environment
 
 _READ = ("dynamodb:GetItem", "dynamodb:Query")
 # A transaction needs the permission of each operation in it.
@@ -115,6 +116,8 @@ class Functions:
         }
         if configuration.enable_audio_archive:
             environment["AUDIO_BUCKET"] = storage.audio_bucket.bucket_name
+        if "cascade" in configuration.voice_engine:
+            environment |= worker_environment(configuration.languages, configuration.transcribe, configuration.polly)
         worker = SessionWorker(
             self._stack,
             "VoiceWorker",
@@ -123,7 +126,7 @@ class Functions:
                 handler=_handler("VoiceWorker"),
                 service=_MODULES["VoiceWorker"],
                 environment=environment,
-                engine="cascade" if configuration.voice_engine == "cascade" else "nova-sonic",
+                engines=[engine for engine in SPEECH_ENGINES if engine in configuration.voice_engine],
                 speech_models=[configuration.models.voice],
                 language_models=configuration.models.conversation_ids,
                 memory_size=configuration.sizes.voice_memory_mb,
@@ -156,7 +159,7 @@ class Functions:
 
     def _speech(self) -> dict[str, str]:
         return {
-            "VOICE_ENGINE": self._configuration.voice_engine,
+            "VOICE_ENGINES": json.dumps(self._configuration.voice_engine),
             "LANGUAGES": json.dumps(self._configuration.languages),
         }
 

@@ -7,14 +7,18 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from parley.aws.polly import PollySettings, Prosody
+from parley.aws.transcribe import TranscribeSettings
 from parley.speech.voices import ENGINES
 
-from stacks.config import ENGINE_LANGUAGES, Configuration, ConfigurationError, Models, load
+from stacks.config import Configuration, ConfigurationError, Models, load
 from stacks.flags import Rejected, boolean, integer, texts
 from stacks.sizes import Sizes
+from stacks.speech import CASCADE_VOICES, ENGINE_LANGUAGES, Polly, Transcribe, worker_environment
 
 CDK_JSON = json.loads((Path(__file__).parents[2] / "cdk.json").read_text())
 NOVEMBER = date(2026, 11, 21)
@@ -134,6 +138,31 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
         {"voiceEngine": "gemini-live"},
         'Flag "voiceEngine" cannot be "gemini-live"; allowed: "nova-sonic", "cascade" (gemini-live is not built yet).',
     ),
+    (
+        {"voiceEngine": "cascade,cascade"},
+        'Flag "voiceEngine" cannot be "cascade,cascade"; allowed: "nova-sonic", "cascade", '
+        "or a list of different ones.",
+    ),
+    (
+        {"transcribe": {"profanity": True}},
+        'There is no setting of transcribe "profanity"; allowed are "filterMethod", "identifyLanguages", '
+        '"speakerLabels", "stability", "vocabularies", "vocabularyFilters".',
+    ),
+    (
+        {"transcribe": {"vocabularies": "products"}},
+        'Flag "transcribe.vocabularies" cannot be "products"; allowed: names of custom vocabularies by '
+        'language such as {"en-US": "our-products"}.',
+    ),
+    (
+        {"transcribe": {"vocabularies": {"vi-VN": "products"}}},
+        'Flag "transcribe.vocabularies" cannot be {"vi-VN": "products"}; allowed: names of custom vocabularies by '
+        'language such as {"en-US": "our-products"}.',
+    ),
+    (
+        {"polly": {"rate": "very fast"}},
+        'Flag "polly.rate" cannot be "very fast"; allowed: a word from "x-slow" to "x-fast", or from "20%" to "200%", '
+        'or "none".',
+    ),
     ({"auth": "oauth"}, 'Flag "auth" cannot be "oauth"; allowed: "cognito", "api-key".'),
     ({"compliance": "sox"}, 'Flag "compliance" cannot be "sox"; allowed: "hipaa", "nist", "pci", or "none".'),
     ({"retentionDays": "0"}, 'Flag "retentionDays" cannot be "0"; allowed: a whole number from 1 to 3650.'),
@@ -211,6 +240,25 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
         '"zh-CN".',
     ),
     (
+        {"languages": "nl-NL", "voiceEngine": "cascade,nova-sonic"},
+        'The speech engine "nova-sonic" does not speak "nl-NL"; allowed languages: "de-DE", "en-AU", "en-GB", "en-IN", '
+        '"en-US", "es-US", "fr-FR", "hi-IN", "it-IT", "pt-BR".',
+    ),
+    (
+        {"polly": {"engine": "neural"}},
+        'polly has settings while voiceEngine is "nova-sonic", which does not use them; '
+        'allowed: voiceEngine "cascade", or no polly.',
+    ),
+    (
+        {"voiceEngine": "cascade", "polly": {"voices": {"de-DE": "Ruth"}}},
+        'polly.voices has no voice "Ruth" for "de-DE"; allowed: "Vicki", "Daniel", "Lennart".',
+    ),
+    (
+        {"voiceEngine": "cascade", "languages": "en-US,en-GB", "transcribe": {"identifyLanguages": True}},
+        'transcribe.identifyLanguages is true while languages are "en-US", "en-GB"; '
+        'allowed: two languages or more, each once, such as "en-US", "de-DE".',
+    ),
+    (
         {"models": {"voice": "amazon.nova-sonic-v1:0"}},
         'The model "amazon.nova-sonic-v1:0" for the role "voice" reached its end of life on 2026-09-14; '
         'allowed: a model that Bedrock still serves, such as "amazon.nova-2-sonic-v1:0".',
@@ -271,10 +319,58 @@ def test_a_model_is_accepted_until_its_end_of_life() -> None:
         load(flags, today=date(2026, 9, 14))
 
 
-def test_the_languages_that_synth_admits_are_those_that_the_runtime_has_voices_for() -> None:
+def test_the_languages_and_voices_that_synth_admits_are_those_that_the_runtime_has() -> None:
+    assert {
+        language: tuple(voice.id for voice in voices) for language, voices in ENGINES["cascade"].voices.items()
+    } == CASCADE_VOICES
     assert {name: set(languages) for name, languages in ENGINE_LANGUAGES.items()} == {
         name: set(engine.languages) for name, engine in ENGINES.items()
     }
+
+
+def test_several_engines_share_an_environment_and_the_first_is_its_own() -> None:
+    assert configure().voice_engine == ("nova-sonic",)
+    assert configure(voiceEngine="cascade").voice_engine == ("cascade",)
+    for listed in (["cascade", "nova-sonic"], '["cascade", "nova-sonic"]', "cascade, nova-sonic"):
+        assert configure(voiceEngine=listed).voice_engine == ("cascade", "nova-sonic")
+
+
+def test_the_settings_of_the_cascade_reach_the_runtime_in_its_own_words() -> None:
+    it = configure(
+        voiceEngine="cascade",
+        languages="en-US,de-DE",
+        transcribe='{"vocabularies": {"en-US": "products"}, "vocabularyFilters": {"de-DE": "rude"}, '
+        '"filterMethod": "remove", "identifyLanguages": true, "speakerLabels": true, "stability": "low"}',
+        polly={
+            "engine": "neural",
+            "voices": {"en-US": "Ruth"},
+            "rate": "110%",
+            "volume": "+2dB",
+            "lexicons": ["names"],
+            "wordMarks": True,
+        },
+    )
+    environment = worker_environment(it.languages, it.transcribe, it.polly)
+
+    assert msgspec.json.decode(environment["TRANSCRIBE_SETTINGS"], type=TranscribeSettings) == TranscribeSettings(
+        languages=("en-US", "de-DE"),
+        vocabularies={"en-US": "products"},
+        vocabulary_filters={"de-DE": "rude"},
+        filter_method="remove",
+        speaker_labels=True,
+        stability="low",
+    )
+    assert msgspec.json.decode(environment["POLLY_SETTINGS"], type=PollySettings) == PollySettings(
+        engine="neural", prosody=Prosody(rate="110%", volume="+2dB"), lexicons=("names",), word_marks=True
+    )
+    assert json.loads(environment["POLLY_VOICES"]) == {"en-US": "Ruth"}
+
+
+def test_the_cascade_without_settings_is_the_runtime_s_own() -> None:
+    environment = worker_environment(["en-US"], Transcribe(), Polly())
+
+    assert msgspec.json.decode(environment["TRANSCRIBE_SETTINGS"], type=TranscribeSettings) == TranscribeSettings()
+    assert msgspec.json.decode(environment["POLLY_SETTINGS"], type=PollySettings) == PollySettings(prosody=Prosody())
 
 
 def test_a_language_that_no_engine_speaks_is_no_matter_without_voice() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from aws_cdk import App, Stack
 from parley_constructs.python_function import PythonFunction
-from parley_constructs.voice_api import SessionWorker, SessionWorkerProps
+from parley_constructs.voice_api import SessionWorker, SessionWorkerProps, SpeechEngine
 
 from tests.infrastructure.construct_apps import Template, actions, code, of_type, only, statements, synthesize
 
@@ -13,7 +13,8 @@ SPEECH_MODEL = "amazon.nova-2-sonic-v1:0"
 
 
 def _build(app: App) -> None:
-    for name, engine in (("Sonic", "nova-sonic"), ("Cascade", "cascade")):
+    engines: dict[str, SpeechEngine] = {"Sonic": "nova-sonic", "Cascade": "cascade"}
+    for name, engine in engines.items():
         stack = Stack(app, name)
         worker = SessionWorker(
             stack,
@@ -22,7 +23,7 @@ def _build(app: App) -> None:
                 code=code(),
                 handler="index.handler",
                 environment={"TABLE": "frames"},
-                engine="cascade" if engine == "cascade" else "nova-sonic",
+                engines=[engine],
                 speech_models=[SPEECH_MODEL],
                 language_models=["amazon.nova-lite-v1:0"],
                 memory_size=640,

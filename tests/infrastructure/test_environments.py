@@ -182,10 +182,10 @@ def test_functions_run_the_handler_of_their_module(synth: Synth) -> None:
         assert properties["TracingConfig"] == {"Mode": "Active"}, name
 
 
-def _variables(synth: Synth, module: str, **flags: object) -> Mapping[str, object]:
+def _variables(synth: Synth, module: str, env: str = "dev", **flags: object) -> Mapping[str, object]:
     [properties] = [
         resource["Properties"]
-        for _, resource in synth("dev", **flags).resources("AWS::Lambda::Function")
+        for _, resource in synth(env, **flags).resources("AWS::Lambda::Function")
         if resource["Properties"].get("Handler") == f"parley.functions.{module}.handler"
     ]
     variables: dict[str, object] = properties["Environment"]["Variables"]
@@ -207,12 +207,12 @@ def _variables(synth: Synth, module: str, **flags: object) -> Mapping[str, objec
         (
             "websocket",
             "SESSIONS_TABLE CONNECTIONS_TABLE TURN_FUNCTION WEBSOCKET_CALLBACK_URL RETENTION_DAYS RETRIEVAL_FUNCTION "
-            "VOICE_WORKER_FUNCTION VOICE_ENGINE LANGUAGES",
+            "VOICE_WORKER_FUNCTION VOICE_ENGINES LANGUAGES",
         ),
         (
             "voice_worker",
             "SESSIONS_TABLE AUDIO_FRAMES_TABLE CONVERSATIONS_TABLE CONTENT_KEY_ARN MODELS "
-            "RETENTION_DAYS WEBSOCKET_CALLBACK_URL RETRIEVAL_FUNCTION VOICE_ENGINE VOICE_MODEL LANGUAGES",
+            "RETENTION_DAYS WEBSOCKET_CALLBACK_URL RETRIEVAL_FUNCTION VOICE_ENGINES VOICE_MODEL LANGUAGES",
         ),
         (
             "turn",
@@ -226,7 +226,7 @@ def test_function_is_told_what_it_needs(synth: Synth, module: str, names: str) -
 
 
 def test_the_archive_of_audio_is_the_worker_s_to_write_and_nobody_s_to_read(synth: Synth) -> None:
-    flags = {"enableAudioArchive": True, "voiceEngine": "cascade", "languages": ["nl-NL"]}
+    flags: dict[str, object] = {"enableAudioArchive": True, "voiceEngine": "cascade", "languages": ["nl-NL"]}
 
     assert "AUDIO_BUCKET" in _variables(synth, "voice_worker", **flags)
     assert _variables(synth, "voice_worker", **flags)["LANGUAGES"] == '["nl-NL"]'
@@ -236,6 +236,20 @@ def test_the_archive_of_audio_is_the_worker_s_to_write_and_nobody_s_to_read(synt
     assert [finding for finding in synth("dev", **flags).findings if finding["severity"] != "warning"] == []
 
 
+def test_an_environment_with_both_engines_is_told_of_both_and_may_use_both(synth: Synth) -> None:
+    told = _variables(synth, "voice_worker", env="local")
+    assert told["VOICE_ENGINES"] == _variables(synth, "websocket", env="local")["VOICE_ENGINES"]
+    assert told["VOICE_ENGINES"] == '["nova-sonic", "cascade"]'
+    assert {"TRANSCRIBE_SETTINGS", "POLLY_SETTINGS", "POLLY_VOICES"} <= set(told)
+    granted = json.dumps(list(synth("local").resources("AWS::IAM::Policy", part="Assistant")))
+    for action in (
+        "bedrock:InvokeModelWithBidirectionalStream",
+        "transcribe:StartStreamTranscription",
+        "polly:StartSpeechSynthesisStream",
+    ):
+        assert action in granted
+
+
 def test_without_voice_nothing_of_it_is_there(synth: Synth) -> None:
     assembly = synth("dev", enableVoice=False)
 
@@ -243,7 +257,7 @@ def test_without_voice_nothing_of_it_is_there(synth: Synth) -> None:
     assert "parley.functions.voice_worker.handler" not in handlers
     routes = {route["Properties"]["RouteKey"] for _, route in assembly.resources("AWS::ApiGatewayV2::Route")}
     assert not routes & {"audio", "played"}
-    assert not {"VOICE_WORKER_FUNCTION", "VOICE_ENGINE"} & set(_variables(synth, "websocket", enableVoice=False))
+    assert not {"VOICE_WORKER_FUNCTION", "VOICE_ENGINES"} & set(_variables(synth, "websocket", enableVoice=False))
 
 
 def test_audio_frames_have_a_throttle_of_their_own_for_the_calls_that_the_environment_is_for(synth: Synth) -> None:

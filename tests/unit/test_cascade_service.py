@@ -29,13 +29,15 @@ from parley.speech.engine import (
     UserTranscript,
 )
 from parley.speech.services import Recognised
-from parley.speech.voices import CASCADE, Voice
+from parley.speech.voices import CASCADE, NOVA_SONIC, Voice
 
+from stacks.speech import polly, transcribe, worker_environment
 from tests.unit.engine_doubles import Witness, point_at, say, witnessed
 from tests.unit.speech_doubles import Endpoint, endpoints, speech
 
 QUESTION = "How large may a frame be?"
-JOANNA, KEVIN, VICKI = CASCADE.voice("en-US", "Joanna"), CASCADE.voice("en-US", "Kevin"), CASCADE.voice("de-DE")
+JOANNA, KEVIN, TIFFANY = (CASCADE.voice("en-US", name) for name in ("Joanna", "Kevin", "Tiffany"))
+VICKI = CASCADE.voice("de-DE")
 TEXT = "A frame may be large, or not."
 
 
@@ -192,13 +194,16 @@ def test_partial_results_come_before_the_final_one() -> None:
 def test_vocabulary_filter_language_identification_and_speakers(endpoint: Endpoint) -> None:
     behave(endpoint, vocabularies={"words": ["frame"]}, vocabulary_filters={"rude": ["large"]})
     settings = TranscribeSettings(
-        languages=("de-DE", "en-US"), vocabulary="words", vocabulary_filter="rude", speaker_labels=True
+        languages=("de-DE", "en-US"),
+        vocabularies={"en-US": "words"},
+        vocabulary_filters={"en-US": "rude", "fr-FR": "of a language that nobody speaks here"},
+        speaker_labels=True,
     )
     final = recognised(settings, QUESTION)[-1]
     assert final.text == "How *** may a frame be?"
     assert final.language == "en-US"
     assert final.speaker == "0"
-    removed = recognised(TranscribeSettings(vocabulary_filter="rude", filter_method="remove"), QUESTION)[-1]
+    removed = recognised(TranscribeSettings(vocabulary_filters={"en-US": "rude"}, filter_method="remove"), QUESTION)[-1]
     assert "large" not in removed.text
     assert removed.language is None
     assert removed.speaker is None
@@ -206,7 +211,7 @@ def test_vocabulary_filter_language_identification_and_speakers(endpoint: Endpoi
 
 def test_a_vocabulary_that_the_account_does_not_have_is_refused() -> None:
     with pytest.raises(EngineUnavailable):
-        recognised(TranscribeSettings(vocabulary="unknown"), QUESTION)
+        recognised(TranscribeSettings(vocabularies={"en-US": "unknown"}), QUESTION)
 
 
 # Polly alone.
@@ -236,6 +241,15 @@ def test_prosody_makes_speech_slower() -> None:
     for voice in (JOANNA, KEVIN):
         slow = spoken(voice, PollySettings(prosody=Prosody(rate="50%", volume="soft")), text="Slow & <steady>.")[1]
         assert len(slow) > 1.3 * len(spoken(voice, text="Slow & <steady>.")[1])
+
+
+def test_a_voice_with_both_engines_is_neural_where_that_is_preferred(endpoint: Endpoint) -> None:
+    fault(endpoint, "StartSpeechSynthesisStream", times=2, error="ServiceFailureException")
+    settings = PollySettings(engine="neural", word_marks=True)
+    # Words come one by one, and nothing was streamed: neural it is.
+    assert len(spoken(JOANNA, settings)[0]) > 1
+    # This one has no neural engine.
+    assert spoken(TIFFANY, settings)[0] == [TEXT]
 
 
 def test_speech_marks_tell_where_each_word_is_spoken() -> None:
@@ -336,16 +350,24 @@ def test_the_worker_has_the_engine_and_the_settings_of_its_deployment(monkeypatc
         "RETENTION_DAYS": "90",
         "WEBSOCKET_CALLBACK_URL": "https://example.com/ws",
         "AWS_LAMBDA_FUNCTION_NAME": "worker",
-        "VOICE_ENGINE": "cascade",
-        "TRANSCRIBE_SETTINGS": '{"vocabulary": "unknown", "speaker_labels": true}',
-        "POLLY_SETTINGS": '{"prosody": {"rate": "fast"}, "word_marks": true}',
+        "VOICE_ENGINES": '["nova-sonic", "cascade"]',
+        **worker_environment(
+            ["en-US", "de-DE"],
+            transcribe({"vocabularies": {"en-US": "unknown"}, "identifyLanguages": True, "speakerLabels": True}),
+            polly({"voices": {"en-US": "Ruth"}, "engine": "neural", "rate": "fast", "wordMarks": True}),
+        ),
     }
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     for made_once in (voice_worker.settings, voice_worker.engine):
         made_once.cache_clear()
     try:
-        engine = voice_worker.engine()
+        assert voice_worker.engine("nova-sonic").voices is NOVA_SONIC
+        # A session outlives the deployment that it began in.
+        assert voice_worker.engine("gone").voices is NOVA_SONIC
+        engine = voice_worker.engine("cascade")
+        assert engine.voices.voice("en-US").id == "Ruth"
+        assert engine.voices.voice("de-DE").id == "Vicki"
         assert engine.model == "amazon.nova-2-lite-v1:0"
         assert engine.idle_seconds == 15
         # The vocabulary is not the account's: so it was asked for.

@@ -108,7 +108,7 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
             "WEBSOCKET_CALLBACK_URL": "https://example.com/ws",
             "TURN_FUNCTION": "turn",
             "VOICE_WORKER_FUNCTION": WORKER,
-            "VOICE_ENGINE": "nova-sonic",
+            "VOICE_ENGINES": '["nova-sonic"]',
             "LANGUAGES": '["en-US", "de-DE"]',
         }.items():
             monkeypatch.setenv(name, value)

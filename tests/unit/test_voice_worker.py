@@ -172,7 +172,7 @@ def deployment(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         # moto answers botocore alone.
         reads = Reads(dynamodb)
         monkeypatch.setattr(DynamoDbReads, "call", lambda self, operation, request: reads.call(operation, request))
-        monkeypatch.setattr(voice_worker, "engine", lambda: EngineScript(VirtualClock()))
+        monkeypatch.setattr(voice_worker, "engine", lambda name: EngineScript(VirtualClock()))
         yield dynamodb
         for made_once in (voice_worker.settings, voice_worker.cipher, voice_worker.engine):
             getattr(made_once, "cache_clear", lambda: None)()

@@ -20,7 +20,19 @@ def test_every_voice_of_the_cascade_is_one_of_polly_with_its_engine() -> None:
         for voice in voices:
             known = POLLY[voice.id]
             assert voice.language in known.languages
-            assert ("generative" if voice.generative else "neural") in known.engines
+            assert voice.generative == ("generative" in known.engines)
+            assert voice.neural == ("neural" in known.engines)
+
+
+def test_a_preferred_voice_speaks_its_language_unless_another_is_chosen() -> None:
+    preferring = CASCADE.preferring({"en-US": "ruth"})
+
+    assert preferring.voice("en-US").id == "Ruth"
+    assert preferring.voice("en-US", "Joanna").id == "Joanna"
+    assert set(preferring.voices["en-US"]) == set(CASCADE.voices["en-US"])
+    assert preferring.voices["de-DE"] == CASCADE.voices["de-DE"]
+    with pytest.raises(LanguageUnsupported):
+        CASCADE.preferring({"en-US": "Vicki"})
 
 
 def test_a_language_has_a_voice_or_is_refused() -> None:

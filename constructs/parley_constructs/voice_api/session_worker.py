@@ -15,6 +15,9 @@ from parley_constructs.findings import acknowledge
 from parley_constructs.models import BedrockModels
 from parley_constructs.python_function import PythonFunction
 
+type SpeechEngine = Literal["nova-sonic", "cascade"]
+SPEECH_ENGINES: tuple[SpeechEngine, ...] = ("nova-sonic", "cascade")
+
 SESSION_WORKER_TIMEOUT = Duration.minutes(15)
 """Lambda's own limit."""
 
@@ -28,8 +31,8 @@ class SessionWorkerProps:
 
     code, handler, service, environment: as for a PythonFunction. The worker knows its own name, which it invokes to
         hand a session on, from Lambda's `AWS_LAMBDA_FUNCTION_NAME`.
-    engine: `nova-sonic` may invoke `speech_models` in both directions at once; `cascade` may transcribe, invoke
-        `language_models`, and synthesize speech.
+    engines: what sessions are spoken with. With `nova-sonic` the worker may invoke `speech_models` in both directions
+        at once; with `cascade` it may transcribe, invoke `language_models`, and synthesize speech.
     memory_size: MiB of one session.
     architecture: what `code` is built for.
     log_retention, log_removal_policy, log_encryption_key: of its logs.
@@ -39,7 +42,7 @@ class SessionWorkerProps:
     handler: str
     service: str = "session-worker"
     environment: Mapping[str, str] = field(default_factory=dict)
-    engine: Literal["nova-sonic", "cascade"] = "nova-sonic"
+    engines: Sequence[SpeechEngine] = ("nova-sonic",)
     speech_models: Sequence[str] = ()
     language_models: Sequence[str] = ()
     memory_size: int = 512
@@ -89,9 +92,9 @@ class SessionWorker(Construct):
         resource.recursive_loop = "Allow"
         self._let_it_invoke_itself()
         models = BedrockModels(self)
-        if props.engine == "nova-sonic":
+        if "nova-sonic" in props.engines:
             models.grant_converse_by_voice(self.function, props.speech_models)
-        else:
+        if "cascade" in props.engines:
             models.grant_invoke(self.function, props.language_models)
             self._let_it_hear_and_speak()
 

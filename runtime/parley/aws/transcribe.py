@@ -1,7 +1,7 @@
 """The recogniser on Amazon Transcribe's streams."""
 
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -20,16 +20,17 @@ IDLE_SECONDS = 15.0
 
 
 class TranscribeSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a stream asks for besides its language. Vocabularies and filters are the account's, by their names."""
+    """What a stream asks for besides its language. Vocabularies and filters are the account's, one for a language, by
+    their names."""
 
     stability: Literal["high", "medium", "low"] = "high"
     """How little a partial result still changes: an answer may be given to one."""
     languages: tuple[str, ...] = ()
     """Languages that may be spoken, for Transcribe to find out which; one of each at most, as `de-DE` or `de-CH`."""
-    vocabulary: str | None = None
-    """A custom vocabulary: names and words of the trade."""
-    vocabulary_filter: str | None = None
-    """A list of words that are not to appear, profanity for example."""
+    vocabularies: dict[str, str] = {}
+    """Custom vocabularies: names and words of the trade."""
+    vocabulary_filters: dict[str, str] = {}
+    """Lists of words that are not to appear, profanity for example."""
     filter_method: Literal["mask", "remove", "tag"] = "mask"
     speaker_labels: bool = False
     """Tell voices apart."""
@@ -78,12 +79,16 @@ class TranscribeRecogniser:
             }
         else:
             request["language_code"] = language
-        if own.vocabulary:
-            request[f"vocabulary_name{several}"] = own.vocabulary
-        if own.vocabulary_filter:
-            request[f"vocabulary_filter_name{several}"] = own.vocabulary_filter
+        if names := _names(own.vocabularies, languages):
+            request[f"vocabulary_name{several}"] = names
+        if names := _names(own.vocabulary_filters, languages):
+            request[f"vocabulary_filter_name{several}"] = names
             request["vocabulary_filter_method"] = own.filter_method
         return request
+
+
+def _names(by_language: Mapping[str, str], languages: Sequence[str]) -> str:
+    return ",".join(by_language[language] for language in languages if language in by_language)
 
 
 class _Stream:

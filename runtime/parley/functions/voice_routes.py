@@ -46,7 +46,8 @@ TEXT_LENGTH = 4_000
 class VoiceRoutes:
     """What connections ask of their voice sessions. Methods raise the errors that the client is told.
 
-    `engine` and `languages` are the deployment's; `connect` gives another connection by its id.
+    `engines` and `languages` are the deployment's, the first ones unless a client asks for others; `connect` gives
+    another connection by its id.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class VoiceRoutes:
         sessions: SessionRoutes,
         worker: BackgroundFunction,
         *,
-        engine: str,
+        engines: Sequence[str],
         languages: Sequence[str],
         connect: Callable[[str], Connection],
         pause: Callable[[float], None] = time.sleep,
@@ -62,7 +63,7 @@ class VoiceRoutes:
     ) -> None:
         self._sessions = sessions
         self._worker = worker
-        self._engine = engine
+        self._engines = engines
         self._languages = languages
         self._connect = connect
         self._pause = pause
@@ -130,18 +131,18 @@ class VoiceRoutes:
     def _request(self, before: Standing, start: SessionStart) -> VoiceRequest:
         fixed = before if before.is_voice else None
         request = VoiceRequest(
-            engine=start.engine or (fixed and fixed.engine) or self._engine,
+            engine=start.engine or (fixed and fixed.engine) or self._engines[0],
             language=start.language or (fixed and fixed.language) or self._languages[0],
             voice=start.voice,
             conversation_id=start.conversation_id,
             last_seq=start.last_seq,
         )
-        if request.engine != self._engine and fixed is None:
-            raise ValidationFailed(f"`engine` can only be {self._engine} here.")
+        if request.engine not in self._engines and fixed is None:
+            raise ValidationFailed(f"`engine` can only be {' or '.join(self._engines)} here.")
         if request.language not in self._languages and fixed is None:
             raise LanguageUnsupported(f"The languages spoken here are {', '.join(self._languages)}.")
         if request.voice is not None and fixed is None:
-            ENGINES[self._engine].voice(request.language, request.voice)
+            ENGINES[request.engine].voice(request.language, request.voice)
         for name in ("engine", "language", "voice", "conversation_id"):
             given = getattr(start, name)
             if fixed is not None and given not in {None, getattr(fixed, name)}:

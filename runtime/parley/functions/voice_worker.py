@@ -61,13 +61,15 @@ class VoiceWorkerSettings(Settings, frozen=True, kw_only=True):
     retention_days: int
     websocket_callback_url: str
     retrieval_function: str | None = None
-    voice_engine: str = "nova-sonic"
+    voice_engines: list[str] = msgspec.field(default_factory=lambda: ["nova-sonic"])
     voice_model: str | None = None
     languages: list[str] = msgspec.field(default_factory=list)
     transcribe_settings: dict[str, Any] = msgspec.field(default_factory=dict)
     """How the cascade hears: the fields of `parley.aws.transcribe.TranscribeSettings`."""
     polly_settings: dict[str, Any] = msgspec.field(default_factory=dict)
     """How the cascade speaks: the fields of `parley.aws.polly.PollySettings`."""
+    polly_voices: dict[str, str] = msgspec.field(default_factory=dict)
+    """The cascade's voice by language, where it is not the first one."""
     audio_bucket: str | None = None
     """Where audio is archived; without it, nowhere."""
     aws_lambda_function_name: str
@@ -95,10 +97,11 @@ def cipher() -> Callable[[], ContentCipher]:
 
 
 @cache
-def engine() -> EngineFactory:
-    """The speech engine that this deployment has."""
-    # Each engine brings SDKs of its own, and a deployment has one engine.
-    if settings().voice_engine == "cascade":
+def engine(name: str) -> EngineFactory:
+    """One of the speech engines that this deployment has; its first one for a session of an engine that it had."""
+    engines = settings().voice_engines
+    # Each engine brings SDKs of its own, and a session has one engine.
+    if (name if name in engines else engines[0]) == "cascade":
         return _cascade()
     from parley.aws.nova_sonic import nova_sonic_factory
 
@@ -111,6 +114,7 @@ def _cascade() -> EngineFactory:
     from parley.aws.polly import Phrases, PollySettings, PollySynthesizer
     from parley.aws.transcribe import TranscribeRecogniser, TranscribeSettings
     from parley.speech.cascade import cascade_factory
+    from parley.speech.voices import CASCADE
 
     own = settings()
     hearing = msgspec.convert(own.transcribe_settings, TranscribeSettings)
@@ -120,6 +124,7 @@ def _cascade() -> EngineFactory:
         TranscribeRecogniser(hearing),
         lambda: PollySynthesizer(speaking, phrases),
         ModelChoice(model=BedrockModels(), ids_by_role=own.models),
+        voices=CASCADE.preferring(own.polly_voices),
     )
 
 
@@ -184,7 +189,7 @@ async def _serve_with(reads: DynamoDbReads, channel: ClientChannel, order: Hando
             fence=lease.condition_check(),
         ),
         seal=SessionSeal(secrets, session.subject, session.session_id),
-        engine=engine(),
+        engine=engine(session.engine),
         tools=VoiceTools(session.subject, retriever),
         meter=meter,
         system=voice_system(knowledge=retriever is not None),

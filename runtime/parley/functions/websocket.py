@@ -46,7 +46,8 @@ class WebSocketSettings(Settings, frozen=True, kw_only=True):
     """Is told when a session starts; without documents there is none."""
     voice_worker_function: str | None = None
     """Without it there are no voice sessions."""
-    voice_engine: str = "nova-sonic"
+    voice_engines: list[str] = msgspec.field(default_factory=lambda: ["nova-sonic"])
+    """The first one serves calls that name none."""
     languages: list[str] = msgspec.field(default_factory=list)
     """Those that the engine is to speak, the first one unless a client asks for another."""
 
@@ -78,7 +79,7 @@ def voice() -> VoiceRoutes | None:
     return VoiceRoutes(
         SessionRoutes(own.sessions_table, clients.dynamodb()),
         BackgroundFunction(own.voice_worker_function, clients.lambda_(INVOKE_SECONDS)),
-        engine=own.voice_engine,
+        engines=own.voice_engines,
         languages=own.languages,
         connect=_connection,
     )

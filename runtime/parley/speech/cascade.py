@@ -33,7 +33,7 @@ from parley.speech.engine import (
 from parley.speech.sentences import speakable
 from parley.speech.services import Recognised, Recogniser, Recognition, Synthesizer
 from parley.speech.thinking import Thinking
-from parley.speech.voices import CASCADE, Voice
+from parley.speech.voices import CASCADE, SpeechEngineVoices, Voice
 
 FINAL_SECONDS = 0.5
 """How long a finished utterance waits for the recogniser's last word on it; then its last guess stands."""
@@ -52,15 +52,14 @@ def cascade_factory(
     *,
     clock: Clock | None = None,
     activity: Callable[[], VoiceActivity] = VoiceActivity,
+    voices: SpeechEngineVoices = CASCADE,
 ) -> EngineFactory:
     """The engine over these services; each connection gets a synthesizer of its own."""
-    return CascadeFactory(recogniser, synthesizer, models, clock or SystemClock(), activity)
+    return CascadeFactory(recogniser, synthesizer, models, clock or SystemClock(), activity, voices)
 
 
 class CascadeFactory:
     """See EngineFactory."""
-
-    voices = CASCADE
 
     def __init__(
         self,
@@ -69,7 +68,9 @@ class CascadeFactory:
         models: ModelChoice,
         clock: Clock,
         activity: Callable[[], VoiceActivity],
+        voices: SpeechEngineVoices,
     ) -> None:
+        self.voices = voices
         self._recogniser = recogniser
         self._synthesizer = synthesizer
         self._models = models
@@ -95,7 +96,16 @@ class CascadeFactory:
         """See EngineFactory. Raises LanguageUnsupported too."""
         voice = self.voices.voice(request.language, request.voice)
         recognition = await self._recogniser.open(request.language)
-        return Cascade(request, voice, recognition, self._synthesizer(), self._models, self._clock, self._activity())
+        return Cascade(
+            request,
+            voice,
+            self.voices,
+            recognition,
+            self._synthesizer(),
+            self._models,
+            self._clock,
+            self._activity(),
+        )
 
 
 @dataclass(slots=True)
@@ -123,6 +133,7 @@ class Cascade:
         self,
         request: EngineRequest,
         voice: Voice,
+        voices: SpeechEngineVoices,
         recognition: Recognition,
         synthesizer: Synthesizer,
         models: ModelChoice,
@@ -131,6 +142,7 @@ class Cascade:
     ) -> None:
         self._request = request
         self._voice = voice
+        self._voices = voices
         self._language = request.language
         self._recognition = recognition
         self._synthesizer = synthesizer
@@ -228,9 +240,9 @@ class Cascade:
 
     def _follow(self, language: str | None) -> None:
         """Answer in the language that was heard, if there is a voice for it."""
-        if language and language != self._language and language in CASCADE.voices:
+        if language and language != self._language and language in self._voices.voices:
             self._language = language
-            self._voice = CASCADE.voice(language)
+            self._voice = self._voices.voice(language)
 
     def _consider(self) -> None:
         """Answer what was said when the user has finished: at once when the recogniser has too, or a little later."""

@@ -7,7 +7,7 @@ developer guide) and Amazon Polly has a neural or generative voice for ("Availab
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from parley.errors import LanguageUnsupported
 
@@ -20,7 +20,9 @@ class Voice:
     language: str
     """The language as the service that speaks names it."""
     generative: bool = False
-    """Whether Polly can stream it (its generative engine); the others are neural."""
+    """Whether it has Polly's generative engine, which alone can be streamed."""
+    neural: bool = True
+    """Whether it has Polly's neural engine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,15 @@ class SpeechEngineVoices:
     """Bedrock models that it runs on; none where it takes the conversation's."""
     voices: Mapping[str, tuple[Voice, ...]]
     """By language (BCP 47), each language's first voice being the one that speaks when none is chosen."""
+
+    def preferring(self, chosen: Mapping[str, str]) -> "SpeechEngineVoices":
+        """The same with these languages' first voices. Raises LanguageUnsupported."""
+        preferred = {language: self.voice(language, name) for language, name in chosen.items()}
+        voices = {
+            language: (voice, *(other for other in self.voices[language] if other != voice))
+            for language, voice in preferred.items()
+        }
+        return replace(self, voices={**self.voices, **voices})
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -67,28 +78,28 @@ _NOVA_SONIC = {
     "pt-BR": "carolina leo",
 }
 
-# A voice with * has Polly's generative engine; the others are neural.
+# A voice with * has Polly's generative engine beside its neural one, with ! it has that alone; the others are neural.
 _POLLY = {
     "ar-AE": "Hala Zayd",
     "ca-ES": "Arlet",
     "cs-CZ": "Jitka",
     "da-DK": "Sofie",
     "de-CH": "Sabrina*",
-    "de-DE": "Vicki* Daniel* Lennart*",
+    "de-DE": "Vicki* Daniel* Lennart!",
     "en-AU": "Olivia*",
     "en-GB": "Amy* Brian* Emma Arthur",
     "en-IE": "Niamh*",
     "en-IN": "Kajal*",
     "en-NZ": "Aria*",
-    "en-US": "Joanna* Matthew* Danielle* Ruth* Salli* Stephen* Tiffany* Gregory Ivy Joey Justin Kendra Kevin Kimberly",
+    "en-US": "Joanna* Matthew* Danielle* Ruth* Salli* Stephen* Tiffany! Gregory Ivy Joey Justin Kendra Kevin Kimberly",
     "en-ZA": "Ayanda*",
     "es-ES": "Lucia* Sergio*",
     "es-US": "Lupe* Pedro*",
     "fi-FI": "Suvi",
     "fr-CA": "Gabrielle* Liam*",
-    "fr-FR": "Lea* Remi* Ambre* Florian*",
+    "fr-FR": "Lea* Remi* Ambre! Florian!",
     "hi-IN": "Kajal*",
-    "it-IT": "Bianca* Adriano Beatrice* Lorenzo*",
+    "it-IT": "Bianca* Adriano Beatrice! Lorenzo!",
     "ja-JP": "Tomoko Kazuha Takumi",
     "ko-KR": "Seoyeon* Jihye",
     "nl-NL": "Laura*",
@@ -105,7 +116,10 @@ _POLLY_NAMES = {"no-NO": "nb-NO", "zh-CN": "cmn-CN"}
 
 def _polly_voices(language: str, listed: str) -> tuple[Voice, ...]:
     name = _POLLY_NAMES.get(language, language)
-    return tuple(Voice(entry.rstrip("*"), name, entry.endswith("*")) for entry in listed.split())
+    return tuple(
+        Voice(entry.rstrip("*!"), name, generative=entry[-1] in "*!", neural=entry[-1] != "!")
+        for entry in listed.split()
+    )
 
 
 NOVA_SONIC = SpeechEngineVoices(
