@@ -35,7 +35,7 @@ def add_stacks(app: App, configuration: Configuration) -> None:
             from stacks.edge import EdgeStack
 
             edge = EdgeStack(app, configuration=configuration)
-        WebStack(
+        web = WebStack(
             app,
             configuration=configuration,
             bucket=data.storage.web_bucket,
@@ -43,4 +43,9 @@ def add_stacks(app: App, configuration: Configuration) -> None:
             encryption_key=data.storage.encryption_key,
             assistant=assistant,
             edge=edge,
+            origin_secret=data.origin_secret,
         )
+        if edge is not None and edge.region != web.region:
+            from stacks.edge import EdgeLogStack
+
+            EdgeLogStack(app, configuration=configuration, distribution_arn=web.web.distribution.distribution_arn)

@@ -50,6 +50,7 @@ class AssistantStack(EnvironmentStack):
             configuration=configuration,
             storage=data.storage,
             knowledge_base=knowledge.knowledge_base if knowledge else None,
+            origin_secret=data.origin_secret,
         )
         self.identity = self._identity(configuration)
         self.api = VoiceApi(

@@ -3,6 +3,7 @@
 from aws_cdk import App, CfnOutput
 from aws_cdk import aws_ec2 as ec2
 from parley_constructs.dax import DaxCluster, DaxProps
+from parley_constructs.origin_secret import OriginSecret
 from parley_constructs.storage import Storage, StorageProps, TableBilling
 from parley_constructs.web import admit_distributions
 
@@ -13,7 +14,7 @@ from stacks.settings import removal_policy
 
 
 class DataStack(EnvironmentStack):
-    """The environment's storage, and with `enableDax` the cache in front of it."""
+    """The environment's storage; with `enableDax` the cache in front of it, with `enableWaf` the origin's secret."""
 
     def __init__(self, app: App, *, configuration: Configuration, network: NetworkStack | None) -> None:
         """Create the storage. `network` is where the cache runs."""
@@ -37,6 +38,14 @@ class DataStack(EnvironmentStack):
         )
         if self.storage.web_bucket is not None:
             admit_distributions(self.storage.web_bucket)
+        self.origin_secret: OriginSecret | None = None
+        if configuration.enable_waf:
+            self.origin_secret = OriginSecret(
+                self,
+                "OriginSecret",
+                encryption_key=self.storage.encryption_key,
+                removal_policy=removal_policy(configuration),
+            )
         self.cache = None if network is None else self._add_cache(sizes, network)
         self._export_names()
 
@@ -61,6 +70,7 @@ class DataStack(EnvironmentStack):
             "Knowledge": self.storage.knowledge_table,
             "AudioFrames": self.storage.audio_frames_table,
             "Idempotency": self.storage.idempotency_table,
+            "Usage": self.storage.usage_table,
         }.items():
             CfnOutput(self, f"{name}TableName", value=table.table_name)
         CfnOutput(self, "DocumentsBucketName", value=self.storage.documents_bucket.bucket_name)

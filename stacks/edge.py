@@ -1,8 +1,8 @@
 """What CloudFront takes from us-east-1 alone, for environments with a web ACL or a domain."""
 
-from aws_cdk import App, RemovalPolicy
+from aws_cdk import App, RemovalPolicy, Stack
 from aws_cdk import aws_route53 as route53
-from parley_constructs.edge import EDGE_REGION, DomainCertificate, WebAcl
+from parley_constructs.edge import EDGE_REGION, DistributionAccessLog, DomainCertificate, WebAcl
 
 from stacks.config import Configuration
 from stacks.environment_stack import EnvironmentStack
@@ -37,13 +37,37 @@ class EdgeStack(EnvironmentStack):
                 self,
                 "Certificate",
                 domain_name=configuration.domain,
-                hosted_zone=_hosted_zone(self, configuration.domain, configuration.hosted_zone_id),
+                hosted_zone=hosted_zone(self, configuration.domain, configuration.hosted_zone_id)
+                if configuration.hosted_zone_id
+                else None,
             )
 
 
-def _hosted_zone(stack: EdgeStack, domain: str, hosted_zone_id: str | None) -> route53.IHostedZone | None:
-    if hosted_zone_id is None:
-        return None
+class EdgeLogStack(EnvironmentStack):
+    """The distribution's access log, for an environment of another region: the stack `Edge` comes before the
+    distribution, so the log cannot be there.
+    """
+
+    def __init__(self, app: App, *, configuration: Configuration, distribution_arn: str) -> None:
+        """Deliver the log of the distribution to us-east-1, where CloudFront delivers alone."""
+        super().__init__(
+            app,
+            "EdgeLog",
+            configuration=configuration,
+            description="Parley: CloudFront's access log",
+            region=EDGE_REGION,
+        )
+        self.access_log = DistributionAccessLog(
+            self,
+            "AccessLog",
+            distribution_arn=distribution_arn,
+            log_retention=log_retention(configuration),
+            removal_policy=RemovalPolicy.DESTROY,
+        )
+
+
+def hosted_zone(stack: Stack, domain: str, hosted_zone_id: str) -> route53.IHostedZone:
+    """The zone that the domain's records are written into; it may be the zone of a name above it."""
     return route53.HostedZone.from_hosted_zone_attributes(
         stack, "HostedZone", hosted_zone_id=hosted_zone_id, zone_name=domain
     )

@@ -11,6 +11,7 @@ from parley_constructs.knowledge_base import KnowledgeBase
 from parley_constructs.knowledge_base.knowledge_base import DOCUMENTS_PREFIX
 from parley_constructs.models import BedrockModels
 from parley_constructs.object_access import grant_objects
+from parley_constructs.origin_secret import OriginSecret
 from parley_constructs.python_function import PythonFunction
 from parley_constructs.recordings import (
     SOURCES_PREFIX,
@@ -23,12 +24,14 @@ from parley_constructs.storage import Storage
 from parley_constructs.voice_api import SPEECH_ENGINES, SessionWorker, SessionWorkerProps
 
 from stacks.config import Configuration
-from stacks.settings import architecture, core_package, log_retention, voice_package
+from stacks.settings import architecture, core_package, log_retention, usage_limits, voice_package
 from stacks.speech import worker_environment
 
 _READ = ("dynamodb:GetItem", "dynamodb:Query")
 # A transaction needs the permission of each operation in it.
 _READ_WRITE = (*_READ, "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem", "dynamodb:ConditionCheckItem")
+
+_COUNT, _READ_QUOTAS = ("dynamodb:UpdateItem",), ("dynamodb:BatchGetItem",)
 
 # HTTP APIs end a request after 30 s. The runtime's deadline for a turn is 25 s.
 _REQUEST_TIMEOUT = Duration.seconds(29)
@@ -46,12 +49,17 @@ class Functions:
         configuration: Configuration,
         storage: Storage,
         knowledge_base: KnowledgeBase | None,
+        origin_secret: OriginSecret | None = None,
     ) -> None:
-        """`knowledge_base` is what a turn asks for passages; without it a turn has none."""
+        """`knowledge_base` is what a turn asks for passages; without it a turn has none.
+
+        With an `origin_secret`, only requests that carry it are answered.
+        """
         self._stack = stack
         self._configuration = configuration
         self._storage = storage
         self._knowledge_base = knowledge_base
+        self._origin_secret = origin_secret
         self._code = core_package(configuration)
         self._models = BedrockModels(stack)
         self.made: dict[str, PythonFunction] = {}
@@ -61,6 +69,7 @@ class Functions:
         conversations = self._storage.conversations_table
         function = self._make("Health", {"CONVERSATIONS_TABLE": conversations.table_name, **self._retrieval_name()})
         self._grant_table(function, conversations, "dynamodb:GetItem")
+        self._admit_requests(function)
         if self._knowledge_base is not None:
             self._knowledge_base.grant_query(function)
         return function
@@ -69,6 +78,7 @@ class Functions:
         """Answers one message over HTTP."""
         function = self._make("Chat", self._turn_environment(), memory=self._configuration.sizes.chat_memory_mb)
         self._grant_turn(function)
+        self._admit_requests(function, quotas=True)
         return function
 
     def turn(self, *, callback_url: str) -> PythonFunction:
@@ -95,6 +105,7 @@ class Functions:
             },
         )
         self._grant_turn(function)
+        self._count_usage(function, quotas=True)
         # A connection that is gone is forgotten.
         self._grant_table(function, connections, "dynamodb:DeleteItem")
         return function
@@ -113,6 +124,7 @@ class Functions:
             "VOICE_MODEL": configuration.models.voice,
             **self._speech(),
             **self._retrieval_name(),
+            **self._usage_environment(),
         }
         if configuration.enable_audio_archive:
             environment["AUDIO_BUCKET"] = storage.audio_bucket.bucket_name
@@ -147,6 +159,7 @@ class Functions:
             function, storage.sessions_table, "dynamodb:GetItem", "dynamodb:UpdateItem", "dynamodb:ConditionCheckItem"
         )
         self._grant_table(function, storage.audio_frames_table, "dynamodb:GetItem", "dynamodb:BatchGetItem")
+        self._grant_table(function, storage.usage_table, *_COUNT, *_READ_QUOTAS)
         self._grant_table(function, storage.conversations_table, *_READ_WRITE)
         storage.content_key.grant(function, "kms:GenerateDataKey", "kms:Decrypt")
         if self._knowledge_base is not None:
@@ -181,6 +194,8 @@ class Functions:
             },
         )
         self._grant_table(function, connections, "dynamodb:PutItem", "dynamodb:DeleteItem")
+        # Minutes of calls are asked about before one begins.
+        self._count_usage(function, quotas=voice_worker is not None)
         if voice_worker is not None:
             self._grant_table(function, sessions, "dynamodb:GetItem", "dynamodb:UpdateItem")
             voice_worker.grant_start(function)
@@ -202,6 +217,7 @@ class Functions:
         )
         self._grant_table(function, table, *_READ_WRITE, "dynamodb:BatchWriteItem")
         self._storage.content_key.grant(function, "kms:Decrypt")
+        self._admit_requests(function)
         return function
 
     def tickets(self, *, websocket_url: str) -> PythonFunction:
@@ -218,6 +234,7 @@ class Functions:
         )
         self._grant_table(function, credentials, "dynamodb:PutItem")
         self._grant_table(function, sessions, "dynamodb:GetItem", "dynamodb:PutItem")
+        self._admit_requests(function)
         return function
 
     def documents(self) -> PythonFunction:
@@ -227,6 +244,7 @@ class Functions:
             "Documents", {"KNOWLEDGE_TABLE": table.table_name, "DOCUMENTS_BUCKET": bucket.bucket_name}
         )
         self._grant_table(function, table, *_READ_WRITE)
+        self._admit_requests(function, quotas=True)
         grant_objects(bucket, function, prefix=DOCUMENTS_PREFIX, read=True, write=True, delete=True)
         return function
 
@@ -235,6 +253,7 @@ class Functions:
         table, bucket = self._storage.conversations_table, self._storage.audio_bucket
         function = self._make("Recordings", {**self._recording_table(), "AUDIO_BUCKET": bucket.bucket_name})
         self._grant_table(function, table, *_READ, "dynamodb:PutItem", "dynamodb:DeleteItem")
+        self._admit_requests(function, quotas=True)
         grant_objects(bucket, function, prefix=SOURCES_PREFIX, read=True, write=True, delete=True)
         grant_objects(bucket, function, prefix=TRANSCRIPTS_PREFIX, read=True, delete=True)
         return function
@@ -275,6 +294,7 @@ class Functions:
         function = self._make("TicketAuthorizer", {"CREDENTIALS_TABLE": credentials.table_name})
         # Taking the ticket is deleting it and reading what it was.
         self._grant_table(function, credentials, "dynamodb:DeleteItem")
+        self._demand_origin(function)
         return function
 
     def api_key_authorizer(self) -> PythonFunction:
@@ -314,6 +334,27 @@ class Functions:
         )
         self.made[name] = function
         return function
+
+    def _admit_requests(self, function: PythonFunction, *, quotas: bool = False) -> None:
+        """Let in what came through CloudFront, where the environment asks for that, and count it."""
+        self._demand_origin(function)
+        self._count_usage(function, quotas=quotas)
+
+    def _demand_origin(self, function: PythonFunction) -> None:
+        if self._origin_secret is not None:
+            function.add_environment("ORIGIN_SECRET_ARN", self._origin_secret.secret.secret_arn)
+            self._origin_secret.grant_read(function)
+
+    def _count_usage(self, function: PythonFunction, *, quotas: bool) -> None:
+        for name, value in self._usage_environment().items():
+            function.add_environment(name, value)
+        self._grant_table(function, self._storage.usage_table, *_COUNT, *(_READ_QUOTAS if quotas else ()))
+
+    def _usage_environment(self) -> dict[str, str]:
+        return {
+            "USAGE_TABLE": self._storage.usage_table.table_name,
+            "LIMITS": usage_limits(self._configuration),
+        }
 
     def _turn_environment(self) -> dict[str, str]:
         return {

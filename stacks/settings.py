@@ -1,5 +1,6 @@
 """The configuration's values in the types that constructs take."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -57,6 +58,7 @@ _AWS_OPERATIONS: dict[str, tuple[str, ...]] = {
     ),
     "kms": ("Decrypt", "Encrypt", "GenerateDataKey"),
     "lambda": ("Invoke",),
+    "secretsmanager": ("GetSecretValue",),
     # The SDK's own are CreateBucket, whose rules sign a POST, and HeadBucket, which finds a bucket in another region.
     "s3": (
         "CreateBucket",
@@ -76,6 +78,24 @@ _RECORDING_OPERATIONS: dict[str, tuple[str, ...]] = {
 _KNOWLEDGE_OPERATIONS: dict[str, tuple[str, ...]] = {
     "s3vectors": ("DeleteVectors", "PutVectors", "QueryVectors"),
     "sqs": ("ChangeMessageVisibilityBatch", "SendMessage"),
+}
+
+
+def usage_limits(configuration: Configuration) -> str:
+    """What users and addresses may use, as the runtime reads it: `parley.conversation.quotas.Limits` in JSON."""
+    names = (
+        "requests_per_minute",
+        "requests_per_minute_per_address",
+        "tokens_per_day",
+        "voice_minutes_per_day",
+        "documents_per_day",
+    )
+    return json.dumps({name: getattr(configuration.sizes, name) for name in names})
+
+
+_EDGE_OPERATIONS: dict[str, tuple[str, ...]] = {
+    "cloudfront": ("GetDistribution", "GetDistributionConfig", "UpdateDistribution"),
+    "secretsmanager": ("DescribeSecret", "GetSecretValue", "PutSecretValue", "UpdateSecretVersionStage"),
 }
 
 
@@ -102,6 +122,11 @@ def core_package(configuration: Configuration) -> lambda_.Code:
 def knowledge_package(configuration: Configuration) -> lambda_.Code:
     """The code of retrieval and ingestion, with the libraries that only they need. One stack can use it."""
     return _package(configuration, "knowledge", _AWS_OPERATIONS | _KNOWLEDGE_OPERATIONS)
+
+
+def edge_package(configuration: Configuration) -> lambda_.Code:
+    """The code of the function that rotates the origin's secret. One stack can use it."""
+    return _package(configuration, "core", _EDGE_OPERATIONS)
 
 
 def voice_package(configuration: Configuration) -> lambda_.Code:

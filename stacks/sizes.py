@@ -63,6 +63,16 @@ class Sizes:
     """Requests a second that each API accepts."""
     throttle_burst: int = 100
     """Requests that each API accepts at once."""
+    requests_per_minute: int = 300
+    """Requests a minute that one user may send; 0 is no limit, here and in what follows."""
+    requests_per_minute_per_address: int = 1_200
+    """Requests a minute from one IP address, whoever sends them."""
+    tokens_per_day: int = 2_000_000
+    """Input and output tokens of a user's text turns in a day: some 500 turns of 4,000."""
+    voice_minutes_per_day: int = 120
+    """Minutes that a user's calls may last in a day."""
+    documents_per_day: int = 1_000
+    """Documents and recordings that a user may add or replace in a day."""
     dax_node_type: str = "dax.t3.small"
     """The smallest node that DAX offers."""
     dax_nodes: int = 1
@@ -85,6 +95,7 @@ class Sizes:
 
 _CAPACITY = integer(1, 40_000)
 _MEMORY = integer(128, 10_240)
+_QUOTA = integer(0, 1_000_000_000)
 _PARSERS: dict[str, Parser] = {
     "tableBilling": choice("on-demand", "provisioned"),
     "tableReadCapacity": _CAPACITY,
@@ -101,6 +112,11 @@ _PARSERS: dict[str, Parser] = {
     "logRetentionDays": one_of_numbers(*_LOG_RETENTION_DAYS),
     "throttleRate": integer(1, 10_000),
     "throttleBurst": integer(1, 5_000),
+    "requestsPerMinute": _QUOTA,
+    "requestsPerMinutePerAddress": _QUOTA,
+    "tokensPerDay": _QUOTA,
+    "voiceMinutesPerDay": _QUOTA,
+    "documentsPerDay": _QUOTA,
     "daxNodeType": text(r"dax\.[a-z][a-z0-9]*\.[a-z0-9]+", 'a DAX node type such as "dax.t3.small"'),
     "daxNodes": one_of_numbers(1, *range(3, 12)),
     "availabilityZones": integer(2, 3),

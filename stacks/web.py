@@ -2,16 +2,19 @@
 
 from aws_cdk import App, CfnOutput
 from aws_cdk import aws_kms as kms
+from aws_cdk import aws_route53 as route53
+from aws_cdk import aws_route53_targets as route53_targets
 from aws_cdk import aws_s3 as s3
 from parley_constructs.identity import CognitoIdentity
+from parley_constructs.origin_secret import OriginSecret, OriginSecretRotation
 from parley_constructs.web import WebDistribution, WebDistributionProps
 
 from stacks.assistant import AssistantStack
 from stacks.config import Configuration
-from stacks.edge import EdgeStack
+from stacks.edge import EdgeStack, hosted_zone
 from stacks.environment_stack import EnvironmentStack
 from stacks.page import page
-from stacks.settings import log_retention, removal_policy
+from stacks.settings import architecture, edge_package, log_retention, removal_policy
 
 
 class WebStack(EnvironmentStack):
@@ -27,10 +30,12 @@ class WebStack(EnvironmentStack):
         encryption_key: kms.IKey,
         assistant: AssistantStack,
         edge: EdgeStack | None,
+        origin_secret: OriginSecret | None = None,
     ) -> None:
         """Serve the page from `bucket`, with the web ACL and certificate that `edge` has.
 
-        The page posts files to `documents_bucket`; `encryption_key` encrypts logs.
+        The page posts files to `documents_bucket`; `encryption_key` encrypts logs. The `origin_secret` is sent to the
+        assistant's APIs, and rotated here.
         """
         super().__init__(app, "Web", configuration=configuration, description="Parley: page and public address")
         web_acl = edge.web_acl if edge else None
@@ -54,13 +59,37 @@ class WebStack(EnvironmentStack):
                 domain_name=configuration.domain,
                 certificate=certificate,
                 web_acl_arn=web_acl.arn if web_acl else None,
+                origin_secret=origin_secret,
                 log_retention=log_retention(configuration),
                 log_encryption_key=encryption_key,
                 removal_policy=removal_policy(configuration),
             ),
         )
+        if origin_secret is not None:
+            OriginSecretRotation(
+                self,
+                "OriginSecretRotation",
+                secret=origin_secret,
+                distribution=self.web.distribution,
+                api_url=assistant.api.http_url,
+                code=edge_package(configuration),
+                handler="parley.functions.origin_rotation.handler",
+                architecture=architecture(configuration),
+                log_retention=log_retention(configuration),
+                log_encryption_key=encryption_key,
+            )
+        self._name(configuration)
         CfnOutput(self, "WebUrl", value=self.web.url)
         CfnOutput(self, "DistributionDomainName", value=self.web.distribution.distribution_domain_name)
+
+    def _name(self, configuration: Configuration) -> None:
+        """Answer the domain's name, over both versions of IP; without a hosted zone somebody else does."""
+        if configuration.domain is None or configuration.hosted_zone_id is None:
+            return
+        zone = hosted_zone(self, configuration.domain, configuration.hosted_zone_id)
+        target = route53.RecordTarget.from_alias(route53_targets.CloudFrontTarget(self.web.distribution))
+        route53.ARecord(self, "Ipv4Name", zone=zone, target=target)
+        route53.AaaaRecord(self, "Ipv6Name", zone=zone, target=target)
 
     def _page_config(self, configuration: Configuration, assistant: AssistantStack) -> dict[str, object]:
         config: dict[str, object] = {

@@ -85,6 +85,8 @@ class Storage(Construct):
         content_key: a key of its own for content that code encrypts before it stores it.
         sessions_table, connections_table, credentials_table, conversations_table, knowledge_table,
         audio_frames_table, idempotency_table: the tables.
+        usage_table: counters of what users and addresses use; always paid for by the request, because every request
+            to the assistant writes there.
         documents_bucket: documents and indexes; announces its objects through EventBridge, because a notification to
             another stack's queue would be a dependency cycle.
         audio_bucket: recorded audio; announces its objects in the same way.
@@ -112,6 +114,10 @@ class Storage(Construct):
         )
         # Powertools' own attribute names.
         self.idempotency_table = self._table("Idempotency", "id", time_to_live="expiration")
+        billing = self._props.billing
+        self.usage_table = self._table(
+            "Usage", "pk", "sk", billing=TableBilling.on_demand() if billing.is_provisioned else billing
+        )
 
         self.access_logs_bucket = self._access_logs()
         self.documents_bucket = self._bucket("Documents", event_bridge=True)
@@ -155,10 +161,11 @@ class Storage(Construct):
         sort_key_type: dynamodb.AttributeType = dynamodb.AttributeType.STRING,
         time_to_live: str = "expires_at",
         stream: bool = False,
+        billing: TableBilling | None = None,
     ) -> dynamodb.Table:
         # Not TableV2: with a customer-managed key it cannot be synthesized in a stack that names no region, because it
         # writes the key under its region's name into the list of replicas.
-        billing = self._props.billing
+        billing = billing or self._props.billing
         provisioned = billing.is_provisioned
         table = dynamodb.Table(
             self,

@@ -16,6 +16,7 @@ from constructs import Construct
 
 from parley_constructs.edge import EDGE_REGION, DistributionAccessLog
 from parley_constructs.findings import acknowledge
+from parley_constructs.origin_secret import ORIGIN_HEADER, OriginSecret
 from parley_constructs.voice_api import STAGE_NAME, VoiceApi
 from parley_constructs.wildcards import acknowledge_object_wildcards
 
@@ -32,11 +33,11 @@ _SERVE_PAGE = """function handler(event) {
   return request;
 }
 """
-_STRIP_API_PATH = f"""function handler(event) {{
-  event.request.uri = event.request.uri.substring({len(API_PATH)}) || '/';
-  return event.request;
-}}
+# Set here, after whatever a client sent under these names: what the API receives is CloudFront's own word.
+_TELL_OF_VIEWER = """  event.request.headers['x-parley-viewer'] = {value: event.viewer.ip};
+  event.request.headers['x-parley-host'] = {value: event.request.headers.host.value};
 """
+_STRIP_PATH = f"  event.request.uri = event.request.uri.substring({len(API_PATH)}) || '/';\n"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +52,9 @@ class WebDistributionProps:
     domain_name, certificate: a name of your own, and a certificate for it from us-east-1. Both or neither.
     web_acl_arn: a web ACL of scope CLOUDFRONT.
     price_class: where the page is served from; by default North America, Europe and Israel.
+    origin_secret: is sent to the APIs in the header ORIGIN_HEADER, so that their functions can refuse whom went round
+        the distribution; with it, `x-parley-viewer` and `x-parley-host` tell them the client's address, and the name
+        under which it called.
     log_retention, log_encryption_key, removal_policy: of the access log (in us-east-1 only; see WebDistribution).
     """
 
@@ -62,6 +66,7 @@ class WebDistributionProps:
     domain_name: str | None = None
     certificate: acm.ICertificate | None = None
     web_acl_arn: str | None = None
+    origin_secret: OriginSecret | None = None
     price_class: cloudfront.PriceClass = cloudfront.PriceClass.PRICE_CLASS_100
     log_retention: logs.RetentionDays = logs.RetentionDays.ONE_MONTH
     log_encryption_key: kms.IKey | None = None
@@ -112,14 +117,18 @@ class WebDistribution(Construct):
             )
         self._props = props
         api = props.voice_api
+        tell = _TELL_OF_VIEWER if props.origin_secret else ""
+        to_websocket = self._function("TellOfViewer", _passing_on(tell)) if tell else None
         self.distribution = cloudfront.Distribution(
             self,
             "Distribution",
             default_behavior=self._page(),
             additional_behaviors={
-                f"{API_PATH}/*": self._api(api.http_domain, self._function("StripApiPath", _STRIP_API_PATH)),
+                f"{API_PATH}/*": self._api(
+                    api.http_domain, self._function("StripApiPath", _passing_on(_STRIP_PATH + tell))
+                ),
                 # The path is the API's stage, so it reaches the origin as it is.
-                f"/{STAGE_NAME}": self._api(api.websocket_domain),
+                f"/{STAGE_NAME}": self._api(api.websocket_domain, to_websocket),
             },
             domain_names=[props.domain_name] if props.domain_name else None,
             certificate=props.certificate,
@@ -151,9 +160,14 @@ class WebDistribution(Construct):
         )
 
     def _api(self, domain: str, function: cloudfront.Function | None = None) -> cloudfront.BehaviorOptions:
+        secret = self._props.origin_secret
         return cloudfront.BehaviorOptions(
-            # API Gateway ends a request after 30 s; the answer must not be given up before.
-            origin=origins.HttpOrigin(domain, read_timeout=Duration.seconds(35)),
+            origin=origins.HttpOrigin(
+                domain,
+                # API Gateway ends a request after 30 s; the answer must not be given up before.
+                read_timeout=Duration.seconds(35),
+                custom_headers={ORIGIN_HEADER: secret.header_value} if secret else None,
+            ),
             viewer_protocol_policy=cloudfront.ViewerProtocolPolicy.HTTPS_ONLY,
             allowed_methods=cloudfront.AllowedMethods.ALLOW_ALL,
             cache_policy=cloudfront.CachePolicy.CACHING_DISABLED,
@@ -248,6 +262,10 @@ class WebDistribution(Construct):
                 "CloudFront's own certificate fixes its TLS policy; with `domain_name` it is TLS 1.2 (2021) or newer."
             )
         acknowledge(self.distribution, reasons)
+
+
+def _passing_on(statements: str) -> str:
+    return f"function handler(event) {{\n{statements}  return event.request;\n}}\n"
 
 
 def _before(function: cloudfront.Function) -> cloudfront.FunctionAssociation:

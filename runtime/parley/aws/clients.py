@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from mypy_boto3_apigatewaymanagementapi.client import ApiGatewayManagementApiClient
     from mypy_boto3_bedrock_runtime.client import BedrockRuntimeClient
+    from mypy_boto3_cloudfront.client import CloudFrontClient
     from mypy_boto3_dynamodb.client import DynamoDBClient
     from mypy_boto3_kms.client import KMSClient
     from mypy_boto3_lambda.client import LambdaClient
@@ -142,6 +143,13 @@ def sqs() -> "SQSClient":
 def secrets_manager() -> "SecretsManagerClient":
     """The Secrets Manager client."""
     client: SecretsManagerClient = make_client("secretsmanager", read_timeout=STORE_READ_SECONDS, attempts=2)
+    return client
+
+
+@cache
+def cloudfront() -> "CloudFrontClient":
+    """The CloudFront client, for changes of a distribution: in the background, where patience is right."""
+    client: CloudFrontClient = make_client("cloudfront", read_timeout=30.0, attempts=5)
     return client
 
 

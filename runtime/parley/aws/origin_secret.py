@@ -20,13 +20,13 @@ COOL_DOWN_SECONDS = 5.0
 
 
 def values_of(secret: str) -> Sequence[str]:
-    """The values that are valid: the `current` one, which CloudFront sends, and the `next` one, if there is one."""
+    """The values that are valid: the `current` one, which CloudFront sends, and its neighbours, once there are some."""
     held = json.loads(secret)
-    return [held[name] for name in ("current", "next") if held.get(name)]
+    return [held[name] for name in ("current", "next", "previous") if held.get(name)]
 
 
 class OriginSecret:
-    """Compares what a request carries with the secret's two values. Nothing is accepted until they could be read."""
+    """Compares what a request carries with the secret's values. Nothing is accepted until they could be read."""
 
     def __init__(
         self, secret_id: str, client: "SecretsManagerClient", *, clock: Callable[[], float] = time.monotonic
