@@ -10,6 +10,7 @@ from parley.aws import clients
 from parley.aws.recordings import RecordingBucket, RecordingTable
 from parley.conversation.turns import is_id
 from parley.errors import ValidationFailed
+from parley.functions import admission
 from parley.functions.http import HttpApi, Parameter, Request
 from parley.settings import Settings
 from parley.speech.recording_formats import MEDIA_TYPES
@@ -157,12 +158,13 @@ def list_recordings(request: Request[None]) -> RecordingList:
     request=NewRecording,
     response=RecordingCreated,
     status=201,
-    errors=("payload_too_large", "store_unavailable"),
+    errors=("payload_too_large", "quota_exceeded", "store_unavailable"),
 )
 def add_recording(request: Request[NewRecording]) -> RecordingCreated:
     """The new record."""
     body = request.body
-    recording, form = recordings().add(request.caller.subject, body.name, body.size, body.language)
+    with admission.document_of(request.caller.subject):
+        recording, form = recordings().add(request.caller.subject, body.name, body.size, body.language)
     return RecordingCreated(**_fields(recording), upload=FormView.of(form))
 
 
