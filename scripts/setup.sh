@@ -1,7 +1,8 @@
 # Sourced by the other scripts, from the repository root: makes .venv and node_modules from the pinned files, and does
 # nothing when they are up to date. It finds Python and Node by itself and says in one sentence what is missing.
 
-export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION=1
+# jsii takes the major versions that it shall not warn of; scripts/doctor says what there is to say.
+export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION=20
 
 _parley_python() {
   # Prefers 3.13, which the functions run on, and takes 3.12 or newer.
