@@ -11,6 +11,27 @@ from operations.environment import OperationError
 from operations.privileges.policies import Call, Statement, action_matches, allows, resource_matches
 from operations.privileges.templates import Function
 
+UNNAMEABLE = {
+    # https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsx-ray.html: no resource types.
+    "xray:PutTelemetryRecords",
+    "xray:PutTraceSegments",
+    # .../list_amazontranscribe.html: no resource types; a job has no ARN before it is started.
+    "transcribe:StartStreamTranscription",
+    "transcribe:StartTranscriptionJob",
+    # .../list_amazonpolly.html: the one resource type is a lexicon, and speech is made without one.
+    "polly:StartSpeechSynthesisStream",
+    "polly:SynthesizeSpeech",
+    # https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html#configuration-vpc-permissions: Lambda makes
+    # the network interfaces of a function, and checks for these rights on every resource before it takes the function.
+    "ec2:AssignPrivateIpAddresses",
+    "ec2:CreateNetworkInterface",
+    "ec2:DeleteNetworkInterface",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSubnets",
+    "ec2:UnassignPrivateIpAddresses",
+}
+"""The actions that may stand beside `*`, from AWS's service authorization reference of November 2026."""
+
 ACCEPTED = Path(__file__).with_name("accepted.toml")
 """The reviewed reasons for rights that no test uses, and for calls that an environment's functions do not make."""
 
@@ -214,6 +235,3 @@ def open_resources(policies: Iterable[tuple[str, Sequence[Statement]]]) -> Itera
         for statement in statements:
             if "*" in statement.resources:
                 yield from ((policy, action) for action in statement.actions if action not in UNNAMEABLE)
-
-
-UNNAMEABLE: frozenset[str] = frozenset()
