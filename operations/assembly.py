@@ -109,7 +109,7 @@ def synthesize(
         "CDK_CONTEXT_JSON": json.dumps(context),
         "CDK_OUTDIR": str(out_dir),
         "CDK_VALIDATION": "true" if validate else "false",
-        "JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "1",
+        "JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "20",
         "PYTHONPATH": os.pathsep.join(sources),
     }
     try:
