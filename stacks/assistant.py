@@ -11,7 +11,7 @@ from stacks.data import DataStack
 from stacks.environment_stack import EnvironmentStack
 from stacks.functions import Functions
 from stacks.knowledge import KnowledgeStack
-from stacks.settings import log_retention, removal_policy
+from stacks.settings import log_retention, metrics_environment, removal_policy
 
 _GET, _POST, _PUT, _DELETE = (
     apigwv2.HttpMethod.GET,
@@ -75,6 +75,9 @@ class AssistantStack(EnvironmentStack):
         self.recordings = self.functions.recording_jobs() if configuration.enable_voice else None
         self._add_http_routes(knowledge)
         self._add_websocket_routes(with_voice=configuration.enable_voice)
+        for function in self.functions.made.values():
+            for name, value in metrics_environment(configuration).items():
+                function.add_environment(name, value)
         self._export()
 
     def _identity(self, configuration: Configuration) -> CognitoIdentity | ApiKeyIdentity:

@@ -103,6 +103,7 @@ class Configuration:
     monthly_budget_usd: int | None = None
     budget_scope: str = "account"
     alarm_email: str | None = None
+    runbooks_url: str | None = None
     enable_alarms: bool = True
     enable_dashboard: bool = True
     enable_log_queries: bool = True
@@ -165,6 +166,9 @@ _FLAGS: dict[str, Parser] = {
     "monthlyBudgetUsd": optional(integer(1, 10_000_000)),
     "budgetScope": choice("account", "environment"),
     "alarmEmail": optional(text(r"[^@\s]+@[^@\s]+\.[^@\s]+", "an e-mail address")),
+    "runbooksUrl": optional(
+        text(r"https?://[^\s?#]+", 'an address such as "https://git.example.com/parley/docs/runbooks"')
+    ),
     "enableAlarms": boolean,
     "enableDashboard": boolean,
     "enableLogQueries": boolean,

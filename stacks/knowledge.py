@@ -9,7 +9,14 @@ from stacks.config import Configuration
 from stacks.data import DataStack
 from stacks.environment_stack import EnvironmentStack
 from stacks.network import NetworkStack
-from stacks.settings import architecture, knowledge_package, log_retention, removal_policy, usage_limits
+from stacks.settings import (
+    architecture,
+    knowledge_package,
+    log_retention,
+    metrics_environment,
+    removal_policy,
+    usage_limits,
+)
 
 
 class KnowledgeStack(EnvironmentStack):
@@ -44,6 +51,7 @@ class KnowledgeStack(EnvironmentStack):
                 vpc_subnets=network.network.subnets if network else None,
                 security_groups=[network.function_security_group] if network else (),
                 retrieval_environment=_retrieval_environment(configuration, data),
+                environment=metrics_environment(configuration),
                 log_encryption_key=storage.encryption_key,
                 log_retention=log_retention(configuration),
                 removal_policy=removal_policy(configuration),

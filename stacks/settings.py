@@ -110,6 +110,16 @@ def removal_policy(configuration: Configuration) -> RemovalPolicy:
 
 
 def architecture(configuration: Configuration) -> lambda_.Architecture:
+def metrics_namespace(configuration: Configuration) -> str:
+    """Where the functions' own metrics are: environments of one account must not add up."""
+    return f"Parley/{configuration.environment}"
+
+
+def metrics_environment(configuration: Configuration) -> dict[str, str]:
+    """What tells a function where its metrics go."""
+    return {"POWERTOOLS_METRICS_NAMESPACE": metrics_namespace(configuration)}
+
+
     """The processor that functions run on."""
     return host_architecture() if configuration.build_for == "host" else lambda_.Architecture.ARM_64
 

@@ -51,7 +51,7 @@ class Sizes:
     """Memory of the functions that hold a turn: it buys processor time, hence cold starts."""
     knowledge_memory_mb: int = 1769
     """Memory of retrieval and ingestion; 1,769 MB is one whole virtual processor."""
-    voice_memory_mb: int = 512
+    voice_memory_mb: int = 384
     """Memory of a session worker: one call."""
     voice_calls: int = 50
     """Calls at the same time; what the route of audio frames admits follows from it."""
@@ -85,10 +85,14 @@ class Sizes:
     """Whether a classic collection keeps replicas in a second zone, at twice the price."""
     audio_archive_days: int = 30
     """Days after which recorded audio moves to archive storage, with `enableAudioArchive`."""
-    alarm_error_percent: int = 5
-    """Failed requests of a hundred that raise an alarm."""
-    alarm_latency_ms: int = 15_000
-    """The slowest one percent of HTTP answers that raises an alarm; a turn ends at 25,000 ms."""
+    alarm_latency_ms: int = 2_000
+    """Parley's own time for a request, without the language model's, that is too long for one request in twenty."""
+    alarm_first_audio_ms: int = 2_000
+    """From the end of what a user says to the answer's first audio: too long for one answer in twenty."""
+    alarm_tokens_per_hour: int = 2_000_000
+    """What language models may read and write in an hour before an alarm."""
+    alarm_burn_rate_windows: bool = False
+    """Whether the two objectives are watched over four windows each, for 0.80 dollars a month more each."""
     alarm_queue_age_seconds: int = 900
     """How long a document may wait for ingestion before an alarm."""
 
@@ -123,8 +127,10 @@ _PARSERS: dict[str, Parser] = {
     "openSearchGeneration": choice("classic", "nextgen"),
     "openSearchStandby": boolean,
     "audioArchiveDays": integer(1, 3_650),
-    "alarmErrorPercent": integer(1, 100),
     "alarmLatencyMs": integer(1, 900_000),
+    "alarmFirstAudioMs": integer(1, 900_000),
+    "alarmTokensPerHour": integer(1, 1_000_000_000_000),
+    "alarmBurnRateWindows": boolean,
     "alarmQueueAgeSeconds": integer(60, 1_209_600),
 }
 
