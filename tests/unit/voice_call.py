@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +45,7 @@ class Call:
     refuses_workers: bool = False
     """Does Lambda take no more for now?"""
     archive: AudioArchive | None = None
+    spend_seconds: Callable[[int], Awaitable[None]] | None = None
 
     def __post_init__(self) -> None:
         self.relay = MemoryRelay(self.clock)
@@ -172,6 +173,7 @@ class Call:
             system="Be brief.",
             archive=Recorder("session-1", self.archive, self.relay, self.clock, self.meter) if self.archive else None,
             knowledge=True,
+            spend_seconds=self.spend_seconds,
             seconds_left=lambda: until - self.clock.now(),
             hand_over=self._hand_over,
         )

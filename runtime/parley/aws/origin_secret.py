@@ -1,11 +1,11 @@
 """The secret by which CloudFront proves to the functions that a request came through it."""
 
 import hmac
-import json
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ COOL_DOWN_SECONDS = 5.0
 
 def values_of(secret: str) -> Sequence[str]:
     """The values that are valid: the `current` one, which CloudFront sends, and its neighbours, once there are some."""
-    held = json.loads(secret)
+    held = msgspec.json.decode(secret, type=dict[str, str])
     return [held[name] for name in ("current", "next", "previous") if held.get(name)]
 
 
@@ -49,7 +49,7 @@ class OriginSecret:
             return
         try:
             self._values = values_of(self._client.get_secret_value(SecretId=self._secret_id)["SecretString"])
-        except (BotoCoreError, ClientError, KeyError, TypeError, ValueError):
+        except (BotoCoreError, ClientError, KeyError, msgspec.DecodeError):
             # What was read before holds on; without any, everybody is refused.
             self._read_again_at = self._clock() + COOL_DOWN_SECONDS
         else:

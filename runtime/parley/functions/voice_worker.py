@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
@@ -30,6 +30,7 @@ from parley.conversation.tools.running import TOOL_SECONDS, run_tool
 from parley.conversation.tools.tool import Tool, ToolCall, ToolResult, ToolSpec
 from parley.conversation.turns import Usage
 from parley.correlation import current
+from parley.functions.admission import allowances
 from parley.functions.answering import InBackground, count_usage
 from parley.functions.messages import WorkerOrder
 from parley.functions.service_levels import failed
@@ -195,10 +196,17 @@ async def _serve_with(reads: DynamoDbReads, channel: ClientChannel, order: Hando
         system=voice_system(knowledge=retriever is not None),
         archive=Recorder(order.session_id, archive, relay, clock, meter) if archive else None,
         knowledge=retriever is not None,
+        spend_seconds=_time_of(session.subject),
         seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,
         hand_over=lambda silent: asyncio.to_thread(_start_next, order.session_id, silent),
     )
     return await SessionWorker(session, lease, parts, silent_seconds=order.silent_seconds).run()
+
+
+def _time_of(subject: str) -> Callable[[int], Awaitable[None]] | None:
+    """Counts seconds of the user's calls, where minutes have a limit."""
+    limits = allowances()
+    return None if limits is None else lambda seconds: asyncio.to_thread(limits.spend_voice, subject, seconds)
 
 
 def _start_next(session_id: str, silent_seconds: float) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from parley.conversation.store import ConversationStore
-from parley.errors import ParleyError, StoreUnavailable
+from parley.errors import ParleyError, QuotaExceeded, StoreUnavailable
 from parley.server_messages import EndReason, ErrorMessage, Resend, SessionEnded, SessionReady
 from parley.speech.audio import AudioInvalid, check_frame, silence
 from parley.speech.clock import Clock
@@ -50,6 +50,9 @@ LIVENESS_SECONDS = 30.0
 
 HANDOVER_SECONDS, HANDOVER_LATEST_SECONDS = 90.0, 30.0
 """Before the worker's end it hands over: from the first at a quiet moment, at the second in any case."""
+
+COUNT_SECONDS = 30.0
+"""How often the time of a call is counted: so much of it goes uncounted when a worker is killed."""
 
 INVALID_FRAMES = 50
 """Frames in a row that are no audio, after which the session has failed."""
@@ -96,6 +99,8 @@ class Parts:
     """Can the model search documents?"""
     seconds_left: Callable[[], float]
     """How long this worker may still run."""
+    spend_seconds: Callable[[int], Awaitable[None]] | None = None
+    """Count some of the call's time. Raises QuotaExceeded when the user's minutes are used up."""
     hand_over: Callable[[float], Awaitable[None]]
     """Start the next worker; it is told for how many seconds nobody has spoken. Raises ParleyError."""
 
@@ -147,6 +152,7 @@ class SessionWorker:
         self._heard_at = clock.now()
         self._fed_at = clock.now()
         self._delays: list[float] = []
+        self._counted_at = clock.now()
 
     async def run(self) -> Outcome:
         """Serve the session until it ends, is handed over, or is another worker's."""
@@ -288,6 +294,7 @@ class SessionWorker:
 
     async def _tick(self) -> None:
         """What is done as often as the lease is renewed."""
+        await self._count_time(at_least=COUNT_SECONDS)
         answered = self._dialogue.answered_seq
         if answered is not None and (
             self._dialogue.has_pending or answered - self._ledger.answered_seq >= PROGRESS_FRAMES
@@ -296,6 +303,18 @@ class SessionWorker:
         if self._delays:
             self._parts.meter.milliseconds("RelayLatency", statistics.median(self._delays) * 1000)
             self._delays.clear()
+
+    async def _count_time(self, *, at_least: float = 0.0) -> None:
+        seconds = int(self._clock.now() - self._counted_at)
+        if self._parts.spend_seconds is None or seconds < at_least:
+            return
+        self._counted_at += seconds
+        try:
+            await self._parts.spend_seconds(seconds)
+        except QuotaExceeded as error:
+            if self._end is None:
+                self._refuse(error)
+                self._end = "limit"
 
     async def _look(self, session: LiveSession) -> None:
         if session.connection_id is not None and session.connection_number > self._number:
@@ -352,6 +371,7 @@ class SessionWorker:
             self._parts.meter.count(SESSION_FAILED)
         self._outbound.send(SessionEnded(reason=reason))
         await self._outbound.flush(FLUSH_SECONDS)
+        await self._count_time()
         await self._patiently(lambda: self._lease.release(state="ended"))
         if reason == "flood" and connection_id is not None:
             await self._parts.channel.disconnect(connection_id)
@@ -364,6 +384,7 @@ class SessionWorker:
         await self._ledger.keep(self._dialogue.answered_seq or 0)
         await self._outbound.flush(FLUSH_SECONDS)
         await self._engine.close()
+        await self._count_time()
         await self._patiently(lambda: self._lease.release(state="handing_over"))
         for pause in (0.1, 0.5, 1.0):
             try:
@@ -379,7 +400,7 @@ class SessionWorker:
         raise _Over("handed_over")
 
     def _refuse(self, error: ParleyError) -> None:
-        self._outbound.send(ErrorMessage(code=error.code, message=error.message, retryable=error.retryable))
+        self._outbound.send(ErrorMessage.of(error))
 
 
 class AudioFlood(ParleyError):
