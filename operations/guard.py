@@ -148,8 +148,9 @@ def deployed_assembly(env: str, region: str | None = None) -> Assembly:
     )
 
 
-def read(path: Path = FILE) -> list[Accepted]:
-    """What has been accepted. Raises OperationError when the file cannot be used."""
+def read(path: Path | None = None) -> list[Accepted]:
+    """What has been accepted, in FILE unless told. Raises OperationError when the file cannot be used."""
+    path = path or FILE
     if not path.exists():
         return []
     try:

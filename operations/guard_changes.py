@@ -158,7 +158,7 @@ def _replacing(resource_type: str) -> tuple[str, ...]:
     What a schema calls conditional counts: whether the condition holds, only CloudFormation knows.
     """
     # cfn-lint brings the schemas along, and takes a second to load.
-    from cfnlint.schema.exceptions import ResourceNotFoundError
+    from cfnlint.schema import ResourceNotFoundError
     from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
     if resource_type.startswith("Custom::"):
