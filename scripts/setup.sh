@@ -103,7 +103,7 @@ _parley_setup() {
 }
 
 _parley_install_python() {
-  local python uv_version
+  local python pinned
   # A virtual environment whose interpreter is gone or too old is made anew.
   if ! .venv/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 12))' >/dev/null 2>&1; then
     python=$(_parley_python) || return 1
@@ -111,10 +111,13 @@ _parley_install_python() {
     "$python" -m venv --clear .venv >&2 || { echo "$python could not make .venv: its reason stands above." >&2; return 1; }
   fi
   echo "Installing the Python packages ..." >&2
-  uv_version=$(sed -n 's/^\(uv==[^ ]*\).*/\1/p' requirements.txt)
   if ! .venv/bin/uv --version >/dev/null 2>&1; then
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check "$uv_version" >&2 ||
+    # Its pin and the hashes below it; uv checks those of all the others.
+    pinned=$(mktemp) || return 1
+    sed -n '/^uv==/,/^ *#/p' requirements.txt >"$pinned"
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement "$pinned" >&2 ||
       { echo "uv could not be installed from the package index: pip's reason stands above." >&2; return 1; }
+    rm -f "$pinned"
   fi
   # Compiled once here rather than by the first command that imports a package.
   .venv/bin/uv pip sync --quiet --compile-bytecode --python .venv/bin/python requirements.txt >&2 ||
