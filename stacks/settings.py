@@ -104,12 +104,6 @@ def log_retention(configuration: Configuration) -> logs.RetentionDays:
     return _RETENTION[configuration.sizes.log_retention_days]
 
 
-def removal_policy(configuration: Configuration) -> RemovalPolicy:
-    """What becomes of data whose stack is removed."""
-    return RemovalPolicy.RETAIN if configuration.protect_data else RemovalPolicy.DESTROY
-
-
-def architecture(configuration: Configuration) -> lambda_.Architecture:
 def metrics_namespace(configuration: Configuration) -> str:
     """Where the functions' own metrics are: environments of one account must not add up."""
     return f"Parley/{configuration.environment}"
@@ -120,6 +114,12 @@ def metrics_environment(configuration: Configuration) -> dict[str, str]:
     return {"POWERTOOLS_METRICS_NAMESPACE": metrics_namespace(configuration)}
 
 
+def removal_policy(configuration: Configuration) -> RemovalPolicy:
+    """What becomes of data whose stack is removed."""
+    return RemovalPolicy.RETAIN if configuration.protect_data else RemovalPolicy.DESTROY
+
+
+def architecture(configuration: Configuration) -> lambda_.Architecture:
     """The processor that functions run on."""
     return host_architecture() if configuration.build_for == "host" else lambda_.Architecture.ARM_64
 
