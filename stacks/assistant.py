@@ -78,7 +78,7 @@ class AssistantStack(EnvironmentStack):
         for function in self.functions.made.values():
             for name, value in metrics_environment(configuration).items():
                 function.add_environment(name, value)
-        self._export()
+        self._export(configuration)
 
     def _identity(self, configuration: Configuration) -> CognitoIdentity | ApiKeyIdentity:
         if configuration.auth == "api-key":
@@ -99,6 +99,15 @@ class AssistantStack(EnvironmentStack):
         api.add_http_route("/conversations/{id}", [_GET, _DELETE], conversations)
         api.add_http_route("/conversations/{id}/export", [_GET], conversations)
         api.add_http_route("/tickets", [_POST], functions.tickets(websocket_url=api.websocket_url))
+        jobs = functions.personal_data_jobs(
+            callback_url=api.callback_url,
+            user_pool=self.identity.user_pool if isinstance(self.identity, CognitoIdentity) else None,
+        )
+        api.grant_post_to_connections(jobs.function)
+        personal_data = functions.personal_data(jobs)
+        api.add_http_route("/me", [_DELETE], personal_data)
+        api.add_http_route("/me/deletion", [_GET], personal_data)
+        api.add_http_route("/me/export", [_GET, _POST], personal_data)
         if self.recordings is not None:
             recordings = functions.recordings()
             api.add_http_route("/recordings", [_GET, _POST], recordings)
@@ -119,7 +128,7 @@ class AssistantStack(EnvironmentStack):
         for route in (*_WEBSOCKET_ROUTES, *(["played"] if with_voice else [])):
             self.api.add_websocket_route(route, websocket)
 
-    def _export(self) -> None:
+    def _export(self, configuration: Configuration) -> None:
         values = {
             "HttpApiUrl": self.api.http_url,
             "HttpApiId": self.api.http_api.api_id,
@@ -129,6 +138,7 @@ class AssistantStack(EnvironmentStack):
         }
         if "VoiceWorker" in self.functions.made:
             values["VoiceWorkerFunctionName"] = self.functions.made["VoiceWorker"].function_name
+            values["VoiceLanguages"] = ",".join(configuration.languages)
         if isinstance(self.identity, CognitoIdentity):
             values["UserPoolId"] = self.identity.user_pool.user_pool_id
             values["UserPoolClientId"] = self.identity.client.user_pool_client_id

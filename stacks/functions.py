@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 
 from aws_cdk import Duration, RemovalPolicy, Stack
+from aws_cdk import aws_cognito as cognito
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_iam as iam
 from parley_constructs.findings import acknowledge
@@ -19,11 +20,14 @@ from parley_constructs.recordings import (
     Recordings,
     RecordingsProps,
     grant_audio_archive,
+    grant_audio_archive_removal,
 )
-from parley_constructs.storage import Storage
+from parley_constructs.storage import EXPORTS_PREFIX, Storage
 from parley_constructs.voice_api import SPEECH_ENGINES, SessionWorker, SessionWorkerProps
 
 from stacks.config import Configuration
+from stacks.guardrail import guardrail
+from stacks.personal_data import PersonalDataJobs
 from stacks.settings import architecture, core_package, log_retention, usage_limits, voice_package
 from stacks.speech import worker_environment
 
@@ -60,6 +64,7 @@ class Functions:
         self._storage = storage
         self._knowledge_base = knowledge_base
         self._origin_secret = origin_secret
+        self._guardrail = guardrail(stack, configuration)
         self._code = core_package(configuration)
         self._models = BedrockModels(stack)
         self.made: dict[str, PythonFunction] = {}
@@ -125,6 +130,7 @@ class Functions:
             **self._speech(),
             **self._retrieval_name(),
             **self._usage_environment(),
+            **self._guardrail_name(),
         }
         if configuration.enable_audio_archive:
             environment["AUDIO_BUCKET"] = storage.audio_bucket.bucket_name
@@ -160,6 +166,8 @@ class Functions:
         )
         self._grant_table(function, storage.audio_frames_table, "dynamodb:GetItem", "dynamodb:BatchGetItem")
         self._grant_table(function, storage.usage_table, *_COUNT, *_READ_QUOTAS)
+        if self._guardrail is not None:
+            self._guardrail.grant_apply(function)
         self._grant_table(function, storage.conversations_table, *_READ_WRITE)
         storage.content_key.grant(function, "kms:GenerateDataKey", "kms:Decrypt")
         if self._knowledge_base is not None:
@@ -288,6 +296,86 @@ class Functions:
             "RETENTION_DAYS": str(self._configuration.retention_days),
         }
 
+    def personal_data(self, jobs: PersonalDataJobs) -> PythonFunction:
+        """Takes up exports and deletions of all that is the caller's, and shows how far they are."""
+        table, bucket = self._storage.conversations_table, self._storage.documents_bucket
+        function = self._make(
+            "PersonalData",
+            {
+                "CONVERSATIONS_TABLE": table.table_name,
+                "DOCUMENTS_BUCKET": bucket.bucket_name,
+                "PERSONAL_DATA_QUEUE_URL": jobs.queue.queue_url,
+            },
+        )
+        self._grant_table(function, table, "dynamodb:GetItem", "dynamodb:PutItem")
+        self._admit_requests(function)
+        # For the links that it signs: whoever opens one has the rights of its signer.
+        grant_objects(bucket, function, prefix=EXPORTS_PREFIX, read=True)
+        jobs.queue.grant_send_messages(function)
+        return function
+
+    def personal_data_jobs(self, *, callback_url: str, user_pool: cognito.IUserPool | None) -> PersonalDataJobs:
+        """Exports and deletes all that is a user's. `user_pool` holds the accounts, if there is one."""
+        storage, configuration = self._storage, self._configuration
+        tables = {
+            "CONVERSATIONS_TABLE": storage.conversations_table,
+            "IDEMPOTENCY_TABLE": storage.idempotency_table,
+            "SESSIONS_TABLE": storage.sessions_table,
+            "CONNECTIONS_TABLE": storage.connections_table,
+            "CREDENTIALS_TABLE": storage.credentials_table,
+            "AUDIO_FRAMES_TABLE": storage.audio_frames_table,
+            "KNOWLEDGE_TABLE": storage.knowledge_table,
+            "USAGE_TABLE": storage.usage_table,
+        }
+        environment = {name: table.table_name for name, table in tables.items()} | {
+            "DOCUMENTS_BUCKET": storage.documents_bucket.bucket_name,
+            "AUDIO_BUCKET": storage.audio_bucket.bucket_name,
+            "CONTENT_KEY_ARN": storage.content_key.key_arn,
+            "RETENTION_DAYS": str(configuration.retention_days),
+            "WEBSOCKET_CALLBACK_URL": callback_url,
+        }
+        if user_pool is not None:
+            environment["USER_POOL_ID"] = user_pool.user_pool_id
+        forgetting = self._knowledge_base.forgetting_function if self._knowledge_base else None
+        if forgetting is not None:
+            environment["FORGETTING_FUNCTION"] = forgetting.function_name
+        jobs = PersonalDataJobs(
+            self._stack,
+            "PersonalDataJobs",
+            code=self._code,
+            handler=_handler("PersonalDataJobs"),
+            service=_MODULES["PersonalDataJobs"],
+            environment=environment,
+            configuration=configuration,
+            storage=storage,
+        )
+        self.made["PersonalDataJobs"] = jobs.function
+        self._grant_personal_data(jobs.function, user_pool)
+        return jobs
+
+    def _grant_personal_data(self, function: PythonFunction, user_pool: cognito.IUserPool | None) -> None:
+        storage, delete = self._storage, "dynamodb:BatchWriteItem"
+        self._grant_table(function, storage.conversations_table, *_READ, "dynamodb:PutItem", delete)
+        self._grant_table(function, storage.idempotency_table, delete)
+        for table in (storage.audio_frames_table, storage.knowledge_table, storage.usage_table):
+            self._grant_table(function, table, "dynamodb:Query", delete)
+        # Found by their own ids all day long, and by whose they are only here.
+        for table in (storage.sessions_table, storage.connections_table, storage.credentials_table):
+            self._grant_table(function, table, "dynamodb:Scan", delete)
+        storage.content_key.grant(function, "kms:Decrypt")
+        documents, audio = storage.documents_bucket, storage.audio_bucket
+        grant_objects(documents, function, prefix=DOCUMENTS_PREFIX, read=True, delete_versions=True)
+        grant_objects(documents, function, prefix=EXPORTS_PREFIX, write=True, delete_versions=True)
+        for prefix in (SOURCES_PREFIX, TRANSCRIPTS_PREFIX):
+            grant_objects(audio, function, prefix=prefix, read=True, delete_versions=True)
+        grant_audio_archive_removal(audio, function)
+        if user_pool is not None:
+            function.add_to_role_policy(
+                iam.PolicyStatement(actions=["cognito-idp:AdminDeleteUser"], resources=[user_pool.user_pool_arn])
+            )
+        if self._knowledge_base is not None:
+            self._knowledge_base.grant_forget(function)
+
     def ticket_authorizer(self) -> PythonFunction:
         """Admits a connection by a ticket, once."""
         credentials = self._storage.credentials_table
@@ -364,7 +452,14 @@ class Functions:
             "MODELS": json.dumps(self._configuration.models.conversation_roles),
             "RETENTION_DAYS": str(self._configuration.retention_days),
             **self._retrieval_name(),
+            **self._guardrail_name(),
         }
+
+    def _guardrail_name(self) -> dict[str, str]:
+        if self._guardrail is None:
+            return {}
+        named = {"id": self._guardrail.guardrail_id, "version": self._guardrail.version}
+        return {"GUARDRAIL": self._stack.to_json_string(named)}
 
     def _retrieval_name(self) -> dict[str, str]:
         if self._knowledge_base is None:
@@ -383,6 +478,8 @@ class Functions:
         )
         self._storage.content_key.grant(function, "kms:GenerateDataKey", "kms:Decrypt")
         self._models.grant_invoke(function, self._configuration.models.conversation_ids)
+        if self._guardrail is not None:
+            self._guardrail.grant_apply(function)
         if self._knowledge_base is not None:
             self._knowledge_base.grant_query(function)
 
@@ -418,6 +515,8 @@ _MODULES = {
     "Documents": "documents",
     "Recordings": "recordings",
     "RecordingJobs": "recording_jobs",
+    "PersonalData": "personal_data",
+    "PersonalDataJobs": "personal_data_jobs",
     "TicketAuthorizer": "ticket_authorizer",
     "ApiKeyAuthorizer": "api_key_authorizer",
 }

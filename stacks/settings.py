@@ -61,23 +61,35 @@ _AWS_OPERATIONS: dict[str, tuple[str, ...]] = {
     "secretsmanager": ("GetSecretValue",),
     # The SDK's own are CreateBucket, whose rules sign a POST, and HeadBucket, which finds a bucket in another region.
     "s3": (
+        "AbortMultipartUpload",
+        "CompleteMultipartUpload",
         "CreateBucket",
+        "CreateMultipartUpload",
         "DeleteObject",
         "DeleteObjects",
         "GetObject",
         "HeadBucket",
         "HeadObject",
+        "ListObjectVersions",
         "ListObjectsV2",
         "PutObject",
+        "UploadPart",
     ),
 }
 _RECORDING_OPERATIONS: dict[str, tuple[str, ...]] = {
     "sqs": ("ChangeMessageVisibilityBatch", "SendMessage"),
     "transcribe": ("DeleteTranscriptionJob", "GetTranscriptionJob", "StartTranscriptionJob"),
 }
+_PERSONAL_DATA_OPERATIONS: dict[str, tuple[str, ...]] = {"cognito-idp": ("AdminDeleteUser",)}
 _KNOWLEDGE_OPERATIONS: dict[str, tuple[str, ...]] = {
-    "s3vectors": ("DeleteVectors", "PutVectors", "QueryVectors"),
+    "s3vectors": ("DeleteVectors", "ListVectors", "PutVectors", "QueryVectors"),
     "sqs": ("ChangeMessageVisibilityBatch", "SendMessage"),
+}
+
+
+_EDGE_OPERATIONS: dict[str, tuple[str, ...]] = {
+    "cloudfront": ("GetDistribution", "GetDistributionConfig", "UpdateDistribution"),
+    "secretsmanager": ("DescribeSecret", "GetSecretValue", "PutSecretValue", "UpdateSecretVersionStage"),
 }
 
 
@@ -91,12 +103,6 @@ def usage_limits(configuration: Configuration) -> str:
         "documents_per_day",
     )
     return json.dumps({name: getattr(configuration.sizes, name) for name in names})
-
-
-_EDGE_OPERATIONS: dict[str, tuple[str, ...]] = {
-    "cloudfront": ("GetDistribution", "GetDistributionConfig", "UpdateDistribution"),
-    "secretsmanager": ("DescribeSecret", "GetSecretValue", "PutSecretValue", "UpdateSecretVersionStage"),
-}
 
 
 def log_retention(configuration: Configuration) -> logs.RetentionDays:
@@ -126,7 +132,7 @@ def architecture(configuration: Configuration) -> lambda_.Architecture:
 
 def core_package(configuration: Configuration) -> lambda_.Code:
     """The code of every function that needs no libraries of its own. One stack can use it."""
-    return _package(configuration, "core", _AWS_OPERATIONS | _RECORDING_OPERATIONS)
+    return _package(configuration, "core", _AWS_OPERATIONS | _RECORDING_OPERATIONS | _PERSONAL_DATA_OPERATIONS)
 
 
 def knowledge_package(configuration: Configuration) -> lambda_.Code:

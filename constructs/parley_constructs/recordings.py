@@ -220,6 +220,21 @@ class Recordings(Construct):
         acknowledge_wildcard(function, jobs, "This environment's jobs and no others; a job for each recording.")
 
 
+def grant_audio_archive_removal(bucket: s3.IBucket, grantee: iam.IGrantable) -> None:
+    """Let `grantee` read the archive of live sessions in `bucket`, and delete every version of what is in it."""
+    for pattern in ARCHIVE_KEYS:
+        objects = bucket.arn_for_objects(pattern)
+        iam.Grant.add_to_principal(
+            grantee=grantee, actions=["s3:GetObject", "s3:DeleteObjectVersion"], resource_arns=[objects]
+        )
+        acknowledge_wildcard(grantee, objects, "The archive's objects and no others; their keys hold session and time.")
+    iam.Grant.add_to_principal(
+        grantee=grantee, actions=["s3:ListBucket", "s3:ListBucketVersions"], resource_arns=[bucket.bucket_arn]
+    )
+    if bucket.encryption_key is not None:
+        bucket.encryption_key.grant(grantee, "kms:Decrypt")
+
+
 def grant_audio_archive(bucket: s3.IBucket, grantee: iam.IGrantable) -> None:
     """Let `grantee` add to the archive of live sessions in `bucket`, and look up how far it has come."""
     for pattern in ARCHIVE_KEYS:

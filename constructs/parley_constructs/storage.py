@@ -44,6 +44,12 @@ class TableBilling:
         return self.read is not None
 
 
+EXPORTS_PREFIX = "exports/"
+"""Objects under this prefix of the documents bucket are copies of what is a user's, made for them to fetch."""
+
+_EXPORT_DAYS = 7
+
+
 @dataclass(frozen=True)
 class StorageProps:
     """What `Storage` can be told.
@@ -120,7 +126,7 @@ class Storage(Construct):
         )
 
         self.access_logs_bucket = self._access_logs()
-        self.documents_bucket = self._bucket("Documents", event_bridge=True)
+        self.documents_bucket = self._bucket("Documents", event_bridge=True, lifecycle_rules=[_exports_lifecycle()])
         self.audio_bucket = self._bucket("Audio", event_bridge=True, lifecycle_rules=self._audio_lifecycle())
         if self._props.upload_origins:
             for bucket in (self.documents_bucket, self.audio_bucket):
@@ -268,6 +274,14 @@ class Storage(Construct):
                 else None,
             )
         ]
+
+
+def _exports_lifecycle() -> s3.LifecycleRule:
+    return s3.LifecycleRule(
+        prefix=EXPORTS_PREFIX,
+        expiration=Duration.days(_EXPORT_DAYS),
+        noncurrent_version_expiration=Duration.days(1),
+    )
 
 
 def _admit_logs(key: kms.Key) -> None:

@@ -44,6 +44,9 @@ class Index(ListIndex):
     def clear(self) -> None:
         self.rows.clear()
 
+    def forget(self, owner: str) -> None:
+        self.rows = {id_: row for id_, row in self.rows.items() if id_.owner != owner}
+
     def count(self) -> int:
         return len(self.rows) - self.hidden
 

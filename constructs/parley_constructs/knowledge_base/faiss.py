@@ -40,3 +40,8 @@ class _BoundFaiss(BoundStore):
 
     def grant_write(self, grantee: iam.IGrantable) -> None:
         grant_objects(self._bucket, grantee, prefix=INDEX_PREFIX, read=True, write=True, delete=True)
+
+    def grant_forget(self, grantee: iam.IGrantable) -> None:
+        grant_objects(
+            self._bucket, grantee, prefix=INDEX_PREFIX, read=True, write=True, delete=True, delete_versions=True
+        )

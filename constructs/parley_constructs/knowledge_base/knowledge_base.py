@@ -34,7 +34,9 @@ class KnowledgeBase(Construct):
     is worked on by `ingestion_function`; when that gives it up, or after `max_receive_count` deliveries, its message
     lies in `dead_letter_queue`.
     Search goes through `retrieval_function`; callers need `grant_query`. With a `reembedding_handler`,
-    `reembedding_function` follows the table's stream and mends the index after chunks were changed in the table.
+    `reembedding_function` follows the table's stream and mends the index after chunks were changed in the table. With a
+    `forgetting_handler`, `forgetting_function` takes all of an owner's documents out of the store, down to what a store
+    keeps of deleted ones; callers need `grant_forget`.
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, props: KnowledgeBaseProps) -> None:
@@ -85,6 +87,7 @@ class KnowledgeBase(Construct):
             store.grant_write(self.ingestion_function)
             store.grant_read(self.retrieval_function)
         self.reembedding_function = self._follow_changes(environment, stores)
+        self.forgetting_function = self._forgetting(environment, stores)
 
     @staticmethod
     def interface_endpoints(*vector_stores: VectorStore) -> list[ec2.InterfaceVpcEndpointAwsService]:
@@ -103,6 +106,20 @@ class KnowledgeBase(Construct):
             grantee=grantee,
             actions=["lambda:InvokeFunction"],
             resource_arns=[self.retrieval_function.function_arn],
+        )
+
+    def grant_forget(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let `grantee` have an owner forgotten by invoking the forgetting function.
+
+        Raises:
+            ValueError: there is no `forgetting_handler`.
+        """
+        if self.forgetting_function is None:
+            raise ValueError("The knowledge base has no `forgetting_handler`; give it one.")
+        return iam.Grant.add_to_principal(
+            grantee=grantee,
+            actions=["lambda:InvokeFunction"],
+            resource_arns=[self.forgetting_function.function_arn],
         )
 
     def metric_dead_letters(self) -> cloudwatch.Metric:
@@ -273,4 +290,23 @@ class KnowledgeBase(Construct):
         for store in stores:
             store.grant_write(function)
         BedrockModels(self).grant_invoke(function, [props.embedding_model])
+        return function
+
+    def _forgetting(self, environment: dict[str, str], stores: Sequence[BoundStore]) -> PythonFunction | None:
+        props = self._props
+        if props.forgetting_handler is None:
+            return None
+        size = replace(props.ingestion, reserved_concurrency=None)
+        function = self._function("Forgetting", props.forgetting_handler, size, environment)
+        iam.Grant.add_to_principal(
+            grantee=function,
+            actions=["dynamodb:GetItem", "dynamodb:Query", "dynamodb:UpdateItem"],
+            resource_arns=[props.knowledge_table.table_arn],
+        )
+        if props.knowledge_table.encryption_key is not None:
+            props.knowledge_table.encryption_key.grant(
+                function, "kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey"
+            )
+        for store in stores:
+            store.grant_forget(function)
         return function

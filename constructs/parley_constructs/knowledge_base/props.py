@@ -42,6 +42,8 @@ class KnowledgeBaseProps:
     embedding_model: Bedrock model id that the functions may invoke.
     reembedding_handler: what follows the table's stream, with the size of ingestion: it takes batches of stream records
         and answers with the failed ones. None: changes made to chunks in the table are not followed.
+    forgetting_handler: what takes all documents of one owner out of the vector stores, with the size of ingestion: it
+        takes `{"owner"}`. None: there is no function for that.
     architecture: processor that `code` is built for.
     ingestion, retrieval: sizes. Messages stay invisible for six times the ingestion timeout, as Lambda advises.
     max_concurrency: ingestion functions that run at once (2 to 1000): a limit on the load on model and store.
@@ -66,6 +68,7 @@ class KnowledgeBaseProps:
     embedding_model: str
     previous_vector_store: VectorStore | None = None
     reembedding_handler: str | None = None
+    forgetting_handler: str | None = None
     architecture: lambda_.Architecture = lambda_.Architecture.ARM_64
     ingestion: FunctionSettings = field(
         default_factory=lambda: FunctionSettings(memory_size=1769, timeout=Duration.minutes(5))

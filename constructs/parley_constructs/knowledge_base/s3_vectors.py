@@ -70,6 +70,11 @@ class _BoundS3Vectors(BoundStore):
         # Not grant_encrypt_decrypt: its kms:GenerateDataKey* and kms:ReEncrypt* are wider than what a write needs.
         self._key.grant(grantee, "kms:Decrypt", "kms:GenerateDataKey")
 
+    def grant_forget(self, grantee: iam.IGrantable) -> None:
+        # Only a listing finds every vector of an owner; it is by keys alone, and reads no vector.
+        self._grant(grantee, ["s3vectors:ListVectors", "s3vectors:DeleteVectors"])
+        self._key.grant(grantee, "kms:Decrypt", "kms:GenerateDataKey")
+
     def _grant(self, grantee: iam.IGrantable, actions: list[str]) -> None:
         arns = [index.attr_index_arn for index in self.indexes.values()]
         iam.Grant.add_to_principal(grantee=grantee, actions=actions, resource_arns=arns)

@@ -56,6 +56,10 @@ class BoundStore(ABC):
     def grant_write(self, grantee: iam.IGrantable) -> None:
         """Let `grantee` add, replace and delete vectors."""
 
+    def grant_forget(self, grantee: iam.IGrantable) -> None:
+        """Let `grantee` find and delete all vectors of one owner, and what the store keeps of deleted ones."""
+        self.grant_write(grantee)
+
 
 class VectorStore(ABC):
     """Where the vectors of a knowledge base are kept. Choose one: `faiss()`, `s3_vectors()` or `opensearch()`."""

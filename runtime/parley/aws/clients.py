@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mypy_boto3_apigatewaymanagementapi.client import ApiGatewayManagementApiClient
     from mypy_boto3_bedrock_runtime.client import BedrockRuntimeClient
     from mypy_boto3_cloudfront.client import CloudFrontClient
+    from mypy_boto3_cognito_idp.client import CognitoIdentityProviderClient
     from mypy_boto3_dynamodb.client import DynamoDBClient
     from mypy_boto3_kms.client import KMSClient
     from mypy_boto3_lambda.client import LambdaClient
@@ -70,17 +71,17 @@ def make_client(
 def dynamodb() -> "DynamoDBClient":
     """The DynamoDB client."""
     client: DynamoDBClient = make_client("dynamodb", read_timeout=STORE_READ_SECONDS, attempts=STORE_ATTEMPTS)
-    return client
     client.meta.events.register("response-received.dynamodb", _note_store_answer)
+    return client
 
 
-@cache
 def _note_store_answer(parsed_response: "Mapping[str, Any] | None" = None, **_: Any) -> None:
     # Called for each attempt, also for those that the SDK repeats.
     if parsed_response is not None and "Error" in parsed_response:
         note_store_answer(parsed_response["Error"].get("Code", ""))
 
 
+@cache
 def usage_dynamodb() -> "DynamoDBClient":
     """The DynamoDB client of counters, which must not hold up what they count: 0.3 s, and one attempt."""
     client: DynamoDBClient = make_client("dynamodb", read_timeout=0.3, connect_timeout=0.3, attempts=1)
@@ -150,6 +151,13 @@ def secrets_manager() -> "SecretsManagerClient":
 def cloudfront() -> "CloudFrontClient":
     """The CloudFront client, for changes of a distribution: in the background, where patience is right."""
     client: CloudFrontClient = make_client("cloudfront", read_timeout=30.0, attempts=5)
+    return client
+
+
+@cache
+def cognito() -> "CognitoIdentityProviderClient":
+    """The client of user pools."""
+    client: CognitoIdentityProviderClient = make_client("cognito-idp", read_timeout=5.0, attempts=STORE_ATTEMPTS)
     return client
 
 

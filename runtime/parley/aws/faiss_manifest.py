@@ -104,6 +104,15 @@ class Manifest(msgspec.Struct, frozen=True):
         removals = tuple(removal for removal in self.removals if removal.generation > oldest)
         return msgspec.structs.replace(self, generation=self.generation + 1, segments=segments, removals=removals)
 
+    def without_owner(self, owner: str, *, segments: Set[str]) -> "Manifest":
+        """Without removals of this owner's documents; unchanged if it has other segments than these."""
+        if {entry.id for entry in self.segments} != segments:
+            return self
+        kept = tuple(removal for removal in self.removals if removal.owner != owner)
+        if len(kept) == len(self.removals):
+            return self
+        return msgspec.structs.replace(self, generation=self.generation + 1, removals=kept)
+
     def mergeable(self, *, without: Set[str] = frozenset()) -> list[SegmentEntry]:
         """Segments of one size class, none of them in `without`, that are due to be merged; empty when none are.
 

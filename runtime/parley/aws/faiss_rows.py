@@ -239,6 +239,11 @@ class Rows:
             for document, chunks in found.items()
         }
 
+    def not_of(self, owner: str) -> "Mask | None":
+        """The rows of others than this owner; None when all are."""
+        code = self._owners.get(owner)
+        return None if code is None else self._row_owners != code
+
     def allowed(self, owners: Sequence[str], where: Filter, live: "Mask | None") -> "Mask | None":
         """Which rows, `live` ones only, a search for these owners that pass this filter may find; None for none."""
         codes = [self._owners[owner] for owner in owners if owner in self._owners]

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -34,6 +35,8 @@ of a large index, whose segments are named together at its end, may take hours."
 
 _LOAD_WORKERS = 8
 _LOAD_ATTEMPTS = 5
+_FORGET_ATTEMPTS = 20
+"""Looks at an index that others write meanwhile."""
 
 type DocumentVersion = tuple[str, str, str]
 """Owner, document id and version."""
@@ -198,6 +201,32 @@ class FaissStore:
             for entry in gone:
                 self._delete(entry.id)
 
+    def forget(self, owner: str) -> None:
+        """See MaintainedIndex: segments that hold rows of this owner are written anew without them.
+
+        Raises StoreUnavailable also while a segment is damaged: nobody can tell what is in it.
+        """
+        with self._lock:
+            for _ in range(_FORGET_ATTEMPTS):
+                manifest = self._manifest.read()
+                loaded, gone, damaged = self._load(manifest.segments)
+                if damaged:
+                    raise StoreUnavailable
+                if gone:
+                    continue  # A merge took a segment away since the manifest was read.
+                holding = {id_: others for id_, it in loaded.items() if (others := it.rows.not_of(owner)) is not None}
+                if not holding:
+                    after = self._manifest.edit(partial(Manifest.without_owner, owner=owner, segments=set(loaded)))
+                    if {entry.id for entry in after.segments} == set(loaded):
+                        return
+                live = _live(loaded, manifest)
+                for entry in manifest.segments:
+                    if entry.id in holding:
+                        others = holding[entry.id]
+                        kept = others & live.get(entry.id, others)
+                        self._replace(manifest, [entry], [loaded[entry.id]], [kept])
+        raise StoreUnavailable
+
     def count(self) -> int:
         """See MaintainedIndex: chunks in damaged segments are not among them."""
         self.prepare()
@@ -217,9 +246,16 @@ class FaissStore:
             return
         live = _live(loaded, manifest)
         masks = [live.get(id_, np.ones(len(segment), dtype=bool)) for id_, segment in loaded.items()]
+        self._replace(manifest, inputs, list(loaded.values()), masks)
+        self._delete_orphans()
+
+    def _replace(
+        self, manifest: Manifest, inputs: Sequence[SegmentEntry], segments: Sequence[Segment], masks: Sequence[Mask]
+    ) -> None:
+        """Put one segment with the rows in the masks in the place of `inputs`, unless one of these is gone already."""
         output = None
         if any(mask.any() for mask in masks):
-            written = self._write(*merge(list(loaded.values()), masks))
+            written = self._write(*merge(segments, masks))
             output = SegmentEntry(written.id, written.rows, manifest.generation)
         after = self._manifest.edit(lambda current: current.with_merged(inputs, output))
         current = {entry.id for entry in after.segments}
@@ -227,7 +263,6 @@ class FaissStore:
         for entry in inputs if merged else [output]:
             if entry is not None and entry.id not in current:
                 self._delete(entry.id)
-        self._delete_orphans()
 
     def _delete_orphans(self) -> None:
         """Delete segments that a writer left behind when it died before it could name them in the manifest."""

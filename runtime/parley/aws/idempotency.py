@@ -1,5 +1,7 @@
 """A request runs once, however often it is sent, with Powertools Idempotency."""
 
+import hashlib
+import json
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -65,6 +67,12 @@ class RequestsOnce:
             # Raised while a failed piece of work is cleaned up, it hides the reason that the caller should see.
             raise (_reason_of(error) or StoreUnavailable()) from error
         return result["turn_id"]
+
+
+def record_id(subject: str, digest: str) -> str:
+    """The id under which Powertools keeps the record of a user's request: a hash of what its `event_key_jmespath`
+    finds."""
+    return f"{RECORD_PREFIX}#{hashlib.sha256(json.dumps([subject, digest]).encode()).hexdigest()}"
 
 
 def _reason_of(error: BaseException | None) -> ParleyError | None:

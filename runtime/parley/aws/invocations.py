@@ -7,9 +7,9 @@ import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
 from parley.aws import clients
-from parley.aws.failures import is_passing
+from parley.aws.failures import is_passing, store_errors
 from parley.correlation import current
-from parley.errors import KnowledgeUnavailable, Throttled
+from parley.errors import KnowledgeUnavailable, StoreUnavailable, Throttled
 from parley.knowledge.passages import Passage
 
 if TYPE_CHECKING:
@@ -61,6 +61,24 @@ class RetrievalFunction:
         except (BotoCoreError, ClientError):
             return False
         return True
+
+
+class IndexForgetting:
+    """The function that takes an owner's documents out of the vector indexes; it may take minutes."""
+
+    SECONDS = 300
+
+    def __init__(self, function_name: str) -> None:
+        self._function_name = function_name
+
+    def forget(self, owner: str) -> None:
+        """Wait until it is done. Raises StoreUnavailable when it is not: then it is to be asked again."""
+        # Once: a second attempt would run beside the first.
+        client = clients.lambda_(self.SECONDS, attempts=1)
+        with store_errors():
+            response = client.invoke(FunctionName=self._function_name, Payload=msgspec.json.encode({"owner": owner}))
+            if "FunctionError" in response:
+                raise StoreUnavailable
 
 
 class BackgroundFunction:

@@ -203,6 +203,16 @@ class OpenSearchStore:
         counted = {"size": 0, "track_total_hits": True, "query": {"match_all": {}}}
         return self._answer(counted, WRITING).total.value
 
+    def forget(self, owner: str) -> None:
+        """See MaintainedIndex: every copy that can be found by its owner. What was written within the last minute may
+        not be found yet."""
+        own = {"size": MAX_RESULTS, "_source": False, "query": {"term": {"owner": owner}}}
+        deleted: set[str] = set()
+        # Searches go on finding for a while what has been deleted.
+        while left := [hit.id for hit in self._search(own, WRITING) if hit.id not in deleted]:
+            self._delete(left)
+            deleted.update(left)
+
     def _nearest(self, vector: list[float], condition: dict[str, Any], limit: int) -> dict[ChunkId, Hit]:
         """At least the `limit` nearest chunks that meet a condition, nearest first, as far as there are so many."""
         size = min(limit, MAX_RESULTS)

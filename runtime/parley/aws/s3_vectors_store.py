@@ -117,6 +117,13 @@ class S3VectorsStore:
         """See MaintainedIndex: S3 Vectors counts nothing itself, so all keys are listed."""
         return sum(1 for _ in self._keys())
 
+    def forget(self, owner: str) -> None:
+        """See MaintainedIndex: all keys are listed, because a search by owner gives no more than the nearest."""
+        own = (key for key in self._keys() if key.startswith(f"{owner}/"))
+        while keys := list(islice(own, WRITE_BATCH)):
+            with store_errors():
+                self._for_writes().delete_vectors(indexArn=self._index_arn, keys=keys)
+
     def _keys(self) -> Iterator[str]:
         with store_errors():
             pages = self._for_writes().get_paginator("list_vectors").paginate(indexArn=self._index_arn)

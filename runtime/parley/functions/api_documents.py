@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from parley.functions import chat, conversations, documents, health, recordings, retrieval, tickets
+from parley.functions import chat, conversations, documents, health, personal_data, recordings, retrieval, tickets
 from parley.functions.http import STATUS_BY_CODE, ErrorResponse, Parameter, Route
 from parley.functions.messages import FromClient
 from parley.server_messages import FromServer
@@ -19,7 +19,7 @@ from parley.server_messages import FromServer
 VERSION = "1.0.0"
 """Of the interfaces: a breaking change counts up the first number."""
 
-MODULES = (health, chat, conversations, tickets, retrieval, documents, recordings)
+MODULES = (health, chat, conversations, tickets, retrieval, documents, recordings, personal_data)
 
 REF = "#/components/schemas/{name}"
 

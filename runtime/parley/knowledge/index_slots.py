@@ -26,13 +26,19 @@ REFRESH_SECONDS = 5.0
 
 
 class MaintainedIndex(VectorIndex, Protocol):
-    """A vector index that can be emptied and counted."""
+    """A vector index that can be emptied, counted, and made to forget somebody."""
 
     def clear(self) -> None:
         """Remove everything. What is added at the same time may go or stay. Raises StoreUnavailable."""
 
     def count(self) -> int:
         """How many chunks it holds, at least those that searches can find. Raises StoreUnavailable."""
+
+    def forget(self, owner: str) -> None:
+        """Keep nothing of an owner's chunks in any file, not even what was removed. Raises StoreUnavailable.
+
+        Removing is enough for answers; a store may keep what was removed for a while, and that ends here.
+        """
 
 
 class IndexNotDeployed(StoreUnavailable):
@@ -172,6 +178,10 @@ class CurrentIndex:
     def remove(self, ids: Sequence[ChunkId]) -> None:
         """See VectorIndex. Raises IndexNotDeployed too."""
         self._write(lambda index: index.remove(ids))
+
+    def forget(self, owner: str) -> None:
+        """See MaintainedIndex. Raises IndexNotDeployed too."""
+        self._write(lambda index: index.forget(owner))
 
     def _write(self, write: Callable[[MaintainedIndex], None]) -> None:
         written: set[IndexAddress] = set()

@@ -1,0 +1,107 @@
+"""Exports and deletions of what is a user's: a queue, and the function that works for as long as it takes."""
+
+from collections.abc import Mapping
+
+from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+from parley_constructs.findings import acknowledge
+from parley_constructs.python_function import PythonFunction
+from parley_constructs.storage import Storage
+
+from stacks.config import LOCAL, Configuration
+from stacks.settings import architecture, log_retention
+
+_TIMEOUT = Duration.minutes(15)
+_DELIVERIES = 10
+
+# A token lives for an hour; an upload whose form was signed, or a call that was taken up, in its last minute goes on
+# for a quarter of an hour. The sandbox waits for nobody.
+_SETTLE_SECONDS, _SETTLE_SECONDS_LOCAL = 90 * 60, 12
+
+
+class PersonalDataJobs(Construct):
+    """`queue` takes what is asked for, `function` does it, and `dead_letter_queue` holds what was given up."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        code: lambda_.Code,
+        handler: str,
+        service: str,
+        environment: Mapping[str, str],
+        configuration: Configuration,
+        storage: Storage,
+    ) -> None:
+        """Make the queue and the function; what it may do is granted by whoever knows what it works on."""
+        super().__init__(scope, construct_id)
+        self.dead_letter_queue = self._queue("DeadLetterQueue")
+        acknowledge(
+            self.dead_letter_queue, {"Serverless-SQSRedrivePolicy": "It is where messages end; nothing reads from it."}
+        )
+        self.queue = self._queue("Queue", dead_letter_queue=self.dead_letter_queue)
+        local = configuration.environment == LOCAL
+        self.function = PythonFunction(
+            self,
+            "Jobs",
+            code=code,
+            handler=handler,
+            service=service,
+            environment={
+                **environment,
+                "PERSONAL_DATA_QUEUE_URL": self.queue.queue_url,
+                "DEAD_LETTER_QUEUE_URL": self.dead_letter_queue.queue_url,
+                "MAX_DELIVERIES": str(_DELIVERIES),
+                "SETTLE_SECONDS": str(_SETTLE_SECONDS_LOCAL if local else _SETTLE_SECONDS),
+            },
+            timeout=_TIMEOUT,
+            memory_size=configuration.sizes.chat_memory_mb,
+            architecture=architecture(configuration),
+            log_retention=log_retention(configuration),
+            log_removal_policy=RemovalPolicy.DESTROY,
+            encryption_key=storage.encryption_key,
+        )
+        self._consume()
+
+    def _queue(self, construct_id: str, *, dead_letter_queue: sqs.IQueue | None = None) -> sqs.Queue:
+        # SQS's own key: messages hold a subject and nothing that anybody wrote.
+        return sqs.Queue(
+            self,
+            construct_id,
+            encryption=sqs.QueueEncryption.SQS_MANAGED,
+            enforce_ssl=True,
+            retention_period=Duration.days(14),
+            removal_policy=RemovalPolicy.DESTROY,
+            # Six times the function's timeout, as Lambda advises; the function says sooner when a message comes again.
+            visibility_timeout=Duration.seconds(6 * int(_TIMEOUT.to_seconds())) if dead_letter_queue else None,
+            # One more than the function counts: it gives up by itself, and notes it, unless it is killed each time.
+            dead_letter_queue=sqs.DeadLetterQueue(queue=dead_letter_queue, max_receive_count=_DELIVERIES + 1)
+            if dead_letter_queue
+            else None,
+        )
+
+    def _consume(self) -> None:
+        self.queue.grant_consume_messages(self.function)
+        # To go on later, and to give up.
+        self.queue.grant_send_messages(self.function)
+        self.dead_letter_queue.grant_send_messages(self.function)
+        mapping = lambda_.EventSourceMapping(
+            self,
+            "Mapping",
+            target=self.function,
+            event_source_arn=self.queue.queue_arn,
+            # A job may take all the time of an invocation.
+            batch_size=1,
+            report_batch_item_failures=True,
+            max_concurrency=2,
+        )
+        acknowledge(
+            mapping,
+            {
+                "Serverless-LambdaEventSourceMappingDestination": "Queues take no failure destination: messages that "
+                "fail move to the queue's own dead-letter queue."
+            },
+        )
