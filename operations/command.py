@@ -83,6 +83,19 @@ def parser(
     return made
 
 
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The option `-c FLAG=VALUE`, as the CDK has it: pairs in `flags`."""
+    parser.add_argument(
+        "-c",
+        dest="flags",
+        action="append",
+        default=[],
+        type=_flag,
+        metavar="FLAG=VALUE",
+        help="a flag's value instead of cdk.json's; may be given several times",
+    )
+
+
 def run(
     work: Callable[[argparse.Namespace], int],
     options: argparse.Namespace,
@@ -107,10 +120,10 @@ def run(
         return INTERRUPTED
 
 
-def confirm(question: str, answer: str) -> None:
-    """Ask at the terminal, and raise OperationError unless `answer` is typed."""
+def confirm(question: str, answer: str, *, instead: str) -> None:
+    """Ask at the terminal, and raise OperationError unless `answer` is typed. `instead` is the option that says it."""
     if not sys.stdin.isatty():
-        raise OperationError(f"There is nobody to ask: give --yes {answer}.")
+        raise OperationError(f"There is nobody to ask: give {instead}.")
     # On standard error, as everything is that is not the result.
     print(question, end=" ", file=sys.stderr, flush=True)
     try:
@@ -160,6 +173,13 @@ def is_failed(checks: Iterable[Check]) -> bool:
     return any(check.mark is Mark.FAILED for check in checks)
 
 
+def _flag(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise argparse.ArgumentTypeError(f"FLAG=VALUE, got {text!r}")
+    return name, value
+
+
 def console(*, stderr: bool = False, width: int | None = None) -> Console:
     """A console that does not guess what to emphasize."""
     return Console(stderr=stderr, highlight=False, width=width)
@@ -174,6 +194,7 @@ __all__ = [
     "Check",
     "Mark",
     "OperationError",
+    "add_flags",
     "confirm",
     "console",
     "is_failed",

@@ -8,6 +8,7 @@ from operations import command
 from operations.command import LOCAL, OperationError
 from operations.deployed import Resource, Stack, regions, resources, stack_named, stacks
 from operations.environment import Place, environments, locate
+from operations.kinds import Search
 from operations.memory import FILE
 from operations.proof import prove
 from operations.teardown import (
@@ -72,11 +73,13 @@ def _work(options: argparse.Namespace) -> int:
         return command.DONE
     if options.yes is None:
         where = "the sandbox" if place.is_sandbox else f"account {place.account()}, {place.region}"
-        command.confirm(f"This destroys {place.name} in {where}. Type its name to go on:", place.name)
+        question = f"This destroys {place.name} in {where}. Type its name to go on:"
+        command.confirm(question, place.name, instead=f"--yes {place.name}")
     names = {thing.stack for thing in things if thing.stack} | {stack.name for stack in [*present, *shared]}
-    search = search_for(place, things, names)
+    # The sandbox's account is its own: whatever is in it goes, and must be gone.
+    search = search_for(things, names, whole_account=place.is_sandbox)
     with Progress(command.console(stderr=True)) as progress:
-        _remove(place, [*present, *shared], things, names, progress)
+        _remove(place, [*present, *shared], things, search, progress)
         progress.update("proof", "looking for what is left")
         checks = prove(place, search, things, regions(place), patience=5.0 if place.is_sandbox else 60.0)
         progress.done("proof", "looked for everything")
@@ -87,7 +90,7 @@ def _work(options: argparse.Namespace) -> int:
 
 
 def _remove(
-    place: Place, present: Sequence[Stack], things: Sequence[Resource], names: set[str], progress: Progress
+    place: Place, present: Sequence[Stack], things: Sequence[Resource], search: Search, progress: Progress
 ) -> None:
     failures = remove_stacks(place, present, lambda text: progress.update("stacks", text))
     if failures:
@@ -97,7 +100,6 @@ def _remove(
     else:
         progress.done("stacks", f"{len(present)} removed")
         # What a stack still has is the stack's to delete.
-        search = search_for(place, things, names)
         for refusal in remove_rest(place, search, regions(place), lambda text: progress.update("rest", text)):
             progress.done("rest", f"not removed: {refusal}")
         remove_roles(place, things)

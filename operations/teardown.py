@@ -56,12 +56,12 @@ def tagged(place: Place, region: str) -> list[str]:
     return [item["ResourceARN"] for page in pages for item in page["ResourceTagMappingList"]]
 
 
-def search_for(place: Place, things: Iterable[Resource], names: Iterable[str]) -> Search:
-    """How to find what belongs to the environment; in the sandbox that is everything."""
+def search_for(things: Iterable[Resource], names: Iterable[str], *, whole_account: bool = False) -> Search:
+    """How to find what is left of these resources, of stacks of these names, or of everything in the account."""
     ids: dict[str, set[str]] = defaultdict(set)
     for thing in things:
         ids[thing.type].add(thing.physical_id)
-    return Search(ids=ids, stacks=set(names), whole_account=place.is_sandbox)
+    return Search(ids=ids, stacks=set(names), whole_account=whole_account)
 
 
 def remove_stacks(place: Place, wanted: Sequence[Stack], report: Report) -> list[str]:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +61,12 @@ def cdk_environment(endpoint: str) -> dict[str, str]:
 
 
 class _Silence(threading.Thread):
-    """Ends a command that has said nothing for `SILENCE` seconds: CloudFormation waits an hour for a lost answer."""
+    """Ends a command that has said nothing for some seconds: CloudFormation waits an hour for a lost answer."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: subprocess.Popen[str], seconds: float) -> None:
         super().__init__(daemon=True)
         self._process = process
+        self._seconds = seconds
         self._spoke = time.monotonic()
         self._ended = threading.Event()
         self.too_long = False
@@ -78,7 +79,7 @@ class _Silence(threading.Thread):
 
     def run(self) -> None:
         while not self._ended.wait(1):
-            if time.monotonic() - self._spoke > SILENCE:
+            if time.monotonic() - self._spoke > self._seconds:
                 self.too_long = True
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(self._process.pid, signal.SIGKILL)
@@ -86,10 +87,11 @@ class _Silence(threading.Thread):
 
 
 class Commands:
-    """Runs the commands of one `up`, so that none outlives it."""
+    """Runs the commands of one `up`, so that none outlives it, nor is silent for more than `silence` seconds."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, *, silence: float = SILENCE) -> None:
         self._state = state
+        self._silence = silence
         self._running: set[subprocess.Popen[str]] = set()
         self._lock = threading.Lock()
         self._closed = False
@@ -121,7 +123,7 @@ class Commands:
                 )
                 self._running.add(process)
             said: list[str] = []
-            silence = _Silence(process)
+            silence = _Silence(process, self._silence)
             silence.start()
             for line in process.stdout or ():
                 silence.broken()
@@ -135,7 +137,7 @@ class Commands:
             with self._lock:
                 self._running.discard(process)
         if silence.too_long:
-            raise SandboxError(f"{name} was stopped: nothing happened for {SILENCE:.0f} s. Its log is {path}.")
+            raise SandboxError(f"{name} was stopped: nothing happened for {self._silence:.0f} s. Its log is {path}.")
         if status:
             raise SandboxError(f"{name} failed: {_reason(said)} Its log is {path}.")
 
@@ -165,16 +167,24 @@ def bootstrap(state: State, commands: Commands, endpoint: str, report: Callable[
         "bootstrap",
         command,
         cdk_environment(endpoint),
-        lambda line: _report_event(line, report),
+        lambda line: report_event(line, report),
         cwd=state.folder,
     )
 
 
-def synth(state: State, commands: Commands, endpoint: str, report: Callable[[str], None]) -> None:
-    """`cdk synth`: packages the functions and writes the assembly."""
+def synth(
+    state: State,
+    commands: Commands,
+    endpoint: str,
+    report: Callable[[str], None],
+    *,
+    flags: Mapping[str, str] | None = None,
+) -> None:
+    """`cdk synth`: packages the functions and writes the assembly. `flags` take the place of cdk.json's."""
     command = [str(CDK), "synth", "--quiet", "--no-notices", "-c", "env=local", "--output", str(state.assembly)]
+    command += [part for name, value in (flags or {}).items() for part in ("-c", f"{name}={value}")]
     _prune(state.assembly)
-    commands.run("synth", command, cdk_environment(endpoint), lambda line: _report_packaging(line, report))
+    commands.run("synth", command, cdk_environment(endpoint), lambda line: report_packaging(line, report))
 
 
 def _prune(assembly: Path) -> None:
@@ -190,7 +200,7 @@ def deploy(state: State, commands: Commands, endpoint: str, report: Callable[[st
     """`cdk deploy --all` of the assembly, stacks side by side where they can be."""
     command = [str(CDK), "deploy", "--all", "--app", str(state.assembly), "--require-approval", "never"]
     command += ["--concurrency", "4", "--progress", "events", "--method", "direct", "--no-notices", "--ci"]
-    commands.run("deploy", command, cdk_environment(endpoint), lambda line: _report_event(line, report))
+    commands.run("deploy", command, cdk_environment(endpoint), lambda line: report_event(line, report))
 
 
 def stack_outputs(endpoint: str, prefix: str = STACK_PREFIX, **client: Any) -> dict[str, str]:
@@ -204,14 +214,16 @@ def stack_outputs(endpoint: str, prefix: str = STACK_PREFIX, **client: Any) -> d
     return outputs
 
 
-def _report_event(line: str, report: Callable[[str], None]) -> None:
+def report_event(line: str, report: Callable[[str], None]) -> None:
+    """Report what a line of `cdk deploy` says of the progress, if it says anything."""
     if match := _EVENT.match(line):
         report(f"{match['stack']} {match['count']} {match['type']}")
     elif match := re.match(r"([\w-]+): start: Publishing (.+?) \(", line):
         report(f"{match[1]} uploading {match[2]}")
 
 
-def _report_packaging(line: str, report: Callable[[str], None]) -> None:
+def report_packaging(line: str, report: Callable[[str], None]) -> None:
+    """Report what a line of `cdk synth` says of the progress, if it says anything."""
     if match := re.match(r"Bundling asset (.+?)/Code/Stage", line):
         report(f"packaging {match[1]}")
 

@@ -16,7 +16,7 @@ _PATIENCE = 90.0
 def load_docs(report: Callable[[str], None]) -> int:
     """Make `docs/` the shared documents: new ones added, changed ones replaced, removed ones deleted.
 
-    Returns how many were indexed. Raises `SandboxError` when one of them is not.
+    Returns how many were indexed: none without a knowledge base. Raises `SandboxError` when one of them is not.
     """
     try:
         return asyncio.run(_load(report))
@@ -26,6 +26,8 @@ def load_docs(report: Callable[[str], None]) -> int:
 
 async def _load(report: Callable[[str], None]) -> int:
     environment = resolve(LOCAL)
+    if "Retrieval" not in environment.functions:
+        return 0
     docs = PROJECT / "docs"
     files = find(sorted(docs.rglob("*.md"))).files
 
