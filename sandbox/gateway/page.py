@@ -54,6 +54,7 @@ class Page:
                 "model": answering.get("model", "unavailable"),
                 "embedder": answering.get("embedder", "unavailable"),
                 "recogniser": hearing.get("recogniser", "unavailable"),
+                **_voice(outputs.get("stack_outputs", {})),
             },
             headers={"cache-control": "no-store"},
         )
@@ -65,3 +66,9 @@ class Page:
         except (httpx.HTTPError, ValueError):
             return {}
         return answer if isinstance(answer, dict) else {}
+
+
+def _voice(deployed: dict[str, str]) -> dict[str, Any]:
+    """Whether one can talk to what is deployed, and in which languages."""
+    languages = deployed.get("VoiceLanguages")
+    return {"voice": languages is not None} | ({"languages": languages.split(",")} if languages else {})

@@ -46,7 +46,7 @@ def test_a_voice_session_answers_a_typed_message_by_voice_and_ends(user: Person)
 
 @pytest.mark.parametrize(
     ("fields", "code"),
-    [({"language": "vi-VN"}, "language_unsupported"), ({"engine": "cascade"}, "validation_failed")],
+    [({"language": "vi-VN"}, "language_unsupported"), ({"engine": "gemini-live"}, "validation_failed")],
 )
 def test_what_is_not_spoken_here_is_refused(user: Person, fields: dict[str, str], code: str) -> None:
     with user.connected() as connected:

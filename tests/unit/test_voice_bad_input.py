@@ -1,4 +1,4 @@
-"""Audio that is not what a session takes, over a whole call in virtual time: what answers it, and that the worker lives.
+"""Audio that is not what a session takes, over a whole call in virtual time: what answers it.
 
 What else clients do wrong is tried where it is answered: test_gateway_audio and tests/sandbox/test_audio_frames (no
 base64, no number), test_speech_session (lengths, floods, silence), test_voice_routes (texts, two connections).

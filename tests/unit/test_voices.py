@@ -1,10 +1,15 @@
 """What the engines speak is what their services speak."""
 
+import re
+from pathlib import Path
+
 import pytest
 from parley.errors import LanguageUnsupported
-from parley.speech.voices import CASCADE, NOVA_SONIC
+from parley.speech.voices import CASCADE, NOVA_SONIC, Voice
 
 from sandbox.models.speech.voices import NOVA, POLLY
+
+DOCUMENTATION = Path(__file__).parents[2] / "docs" / "speech-engines.md"
 
 
 def test_every_voice_of_nova_sonic_is_one_of_the_service() -> None:
@@ -22,6 +27,21 @@ def test_every_voice_of_the_cascade_is_one_of_polly_with_its_engine() -> None:
             assert voice.language in known.languages
             assert voice.generative == ("generative" in known.engines)
             assert voice.neural == ("neural" in known.engines)
+
+
+def test_the_documentation_lists_every_voice_in_its_order() -> None:
+    rows = re.findall(r"^\| `(\w\w-\w\w)` \| (.*?) ?\| (.*?) ?\|$", DOCUMENTATION.read_text(), re.MULTILINE)
+
+    assert {language: cell.split() for language, cell, _ in rows if cell} == {
+        language: [voice.id for voice in voices] for language, voices in NOVA_SONIC.voices.items()
+    }
+    assert {language: cell.split() for language, _, cell in rows if cell} == {
+        language: [voice.id + _mark(voice) for voice in voices] for language, voices in CASCADE.voices.items()
+    }
+
+
+def _mark(voice: Voice) -> str:
+    return ("*" if voice.neural else "**") if voice.generative else ""
 
 
 def test_a_preferred_voice_speaks_its_language_unless_another_is_chosen() -> None:
