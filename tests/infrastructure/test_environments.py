@@ -182,7 +182,7 @@ def test_functions_run_the_handler_of_their_module(synth: Synth) -> None:
         assert properties["TracingConfig"] == {"Mode": "Active"}, name
 
 
-def _variables(synth: Synth, module: str, env: str = "dev", **flags: object) -> Mapping[str, object]:
+def _variables(synth: Synth, module: str, env: str = "dev", /, **flags: object) -> Mapping[str, object]:
     [properties] = [
         resource["Properties"]
         for _, resource in synth(env, **flags).resources("AWS::Lambda::Function")
@@ -237,8 +237,8 @@ def test_the_archive_of_audio_is_the_worker_s_to_write_and_nobody_s_to_read(synt
 
 
 def test_an_environment_with_both_engines_is_told_of_both_and_may_use_both(synth: Synth) -> None:
-    told = _variables(synth, "voice_worker", env="local")
-    assert told["VOICE_ENGINES"] == _variables(synth, "websocket", env="local")["VOICE_ENGINES"]
+    told = _variables(synth, "voice_worker", "local")
+    assert told["VOICE_ENGINES"] == _variables(synth, "websocket", "local")["VOICE_ENGINES"]
     assert told["VOICE_ENGINES"] == '["nova-sonic", "cascade"]'
     assert {"TRANSCRIBE_SETTINGS", "POLLY_SETTINGS", "POLLY_VOICES"} <= set(told)
     granted = json.dumps(list(synth("local").resources("AWS::IAM::Policy", part="Assistant")))

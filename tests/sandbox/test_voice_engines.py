@@ -77,4 +77,4 @@ def test_the_page_is_told_of_the_languages(sandbox: Sandbox) -> None:
     config = httpx.get(f"{sandbox.outputs['web_url']}config.json", trust_env=False).json()
 
     assert config["voice"] is True
-    assert config["languages"] == ["en-US"]
+    assert config["languages"] == ["en-US", "en-GB"]

@@ -304,6 +304,16 @@ def test_a_call_that_goes_on_elsewhere_ends_here_with_a_sentence(page: Page, ser
     expect(page.get_by_role("button", name="Talk")).to_be_visible()
 
 
+def test_the_language_that_is_chosen_is_spoken(page: Page, service: VoiceService) -> None:
+    chooser = page.get_by_label("Spoken language")
+    expect(chooser).to_have_value("en-US")
+    chooser.select_option("en-GB")
+    talk(page)
+
+    assert service.starts[0]["language"] == "en-GB"
+    expect(chooser).to_be_disabled()
+
+
 def test_a_voice_service_that_never_comes_is_a_sentence(page: Page, service: VoiceService) -> None:
     service.refusal = {"type": "error", "code": "language_unsupported", "message": "No.", "retryable": False}
     page.get_by_role("button", name="Talk").click()
