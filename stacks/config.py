@@ -98,6 +98,7 @@ class Configuration:
     enable_waf: bool = False
     domain: str | None = None
     hosted_zone_id: str | None = None
+    guardrail: str | dict[str, str] | None = None
     compliance: str | None = None
     retention_days: int = 90
     monthly_budget_usd: int | None = None
@@ -134,6 +135,22 @@ def _models(value: Any) -> dict[str, Any]:
     return {role: parse(f"models.{role}", roles[role], ids) for role, ids in given_models.items()}
 
 
+def _guardrail(value: Any) -> str | dict[str, str]:
+    if value == "default":
+        return "default"
+    allowed = '"default", or an existing one such as {"id": "gr1abc2def3", "version": "1"}'
+    try:
+        given_guardrail = json_object(value)
+    except Rejected:
+        raise Rejected(allowed) from None
+    if given_guardrail.keys() != {"id", "version"} or not all(
+        isinstance(part, str) and re.fullmatch(pattern, part)
+        for part, pattern in ((given_guardrail["id"], r"[a-z0-9]+"), (given_guardrail["version"], r"[1-9][0-9]*|DRAFT"))
+    ):
+        raise Rejected(allowed)
+    return given_guardrail
+
+
 _BLUEPRINTS: dict[str, dict[str, Any]] = {
     "voice-chatbot": {},
     "personal-chatbot": {"enable_voice": False, "enable_rag": False},
@@ -161,6 +178,7 @@ _FLAGS: dict[str, Parser] = {
         text(r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}", 'a domain name such as "talk.example.com"')
     ),
     "hostedZoneId": optional(text(r"Z[A-Z0-9]{5,31}", "the id of a Route 53 hosted zone")),
+    "guardrail": optional(_guardrail),
     "compliance": optional(choice("hipaa", "nist", "pci")),
     "retentionDays": integer(1, 3_650),
     "monthlyBudgetUsd": optional(integer(1, 10_000_000)),
@@ -184,6 +202,7 @@ _FLAGS: dict[str, Parser] = {
 _LOCAL_LIMITS: dict[str, tuple[Any, ...]] = {
     "vectorStore": ("faiss",),
     "previousVectorStore": (None,),
+    "guardrail": (None,),
     "enableDax": (False,),
     "enableWeb": (False,),
     "enableAlarms": (False,),

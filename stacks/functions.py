@@ -166,7 +166,8 @@ class Functions:
         )
         self._grant_table(function, storage.audio_frames_table, "dynamodb:GetItem", "dynamodb:BatchGetItem")
         self._grant_table(function, storage.usage_table, *_COUNT, *_READ_QUOTAS)
-        if self._guardrail is not None:
+        # A speech model of its own has no guardrail.
+        if self._guardrail is not None and "cascade" in self._configuration.voice_engine:
             self._guardrail.grant_apply(function)
         self._grant_table(function, storage.conversations_table, *_READ_WRITE)
         storage.content_key.grant(function, "kms:GenerateDataKey", "kms:Decrypt")

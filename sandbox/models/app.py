@@ -20,7 +20,15 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from sandbox.models import extractive
-from sandbox.models.converse import Asked, InvalidRequest, StreamedBlocks, read_converse, results_of, tool_use_start
+from sandbox.models.converse import (
+    GUARDRAIL_SAYS,
+    Asked,
+    InvalidRequest,
+    StreamedBlocks,
+    read_converse,
+    results_of,
+    tool_use_start,
+)
 from sandbox.models.embedding import DIMENSIONS, Embedder, installed_embedder
 from sandbox.models.event_stream import encode_event, encode_exception
 from sandbox.models.faults import KINDS, Fault, Faults
@@ -32,6 +40,7 @@ from sandbox.models.tools import Tool, ToolUse
 EMBEDDING_MODEL = "amazon.titan-embed-text-v2:0"
 # Titan Text Embeddings V2 takes at most 8,192 tokens or 50,000 characters.
 EMBEDDING_CHARACTERS = 50_000
+INTERVENED = "guardrail_intervened"
 _WORDS = re.compile(r"\S+\s*|\s+")
 
 
@@ -107,19 +116,26 @@ def create_models(
             raise BedrockError(fault.error, "This fault was asked for by a test.")
         return fault
 
+    async def answered(asked: Asked) -> AsyncIterator[str | ToolUse]:
+        if asked.blocked:
+            yield GUARDRAIL_SAYS
+            return
+        async for piece in language_model.converse(asked.messages, asked.options, asked.tools):
+            yield piece
+
     async def converse(request: Request) -> Response:
         started = time.monotonic()
         asked = await _converse_request(request)
         await meet_fault(request.path_params["model"], "Converse", [message.text for message in asked.messages])
-        pieces = [piece async for piece in language_model.converse(asked.messages, asked.options, asked.tools)]
+        pieces = [piece async for piece in answered(asked)]
         text = "".join(piece for piece in pieces if isinstance(piece, str))
         uses = [piece for piece in pieces if isinstance(piece, ToolUse)]
         content: list[dict[str, Any]] = [{"text": text}] if text else []
         content += [{"toolUse": tool_use_start(use) | {"input": use.arguments}} for use in uses]
         body = {
             "output": {"message": {"role": "assistant", "content": content}},
-            "stopReason": "tool_use" if uses else "end_turn",
-            "usage": _usage(asked.messages, text),
+            "stopReason": INTERVENED if asked.blocked else "tool_use" if uses else "end_turn",
+            "usage": _usage(() if asked.blocked else asked.messages, text),
             "metrics": {"latencyMs": _milliseconds(started)},
         }
         return JSONResponse(body, headers=_headers(await language_model.name()))
@@ -129,7 +145,7 @@ def create_models(
         asked = await _converse_request(request)
         texts = [message.text for message in asked.messages]
         fault = await meet_fault(request.path_params["model"], "ConverseStream", texts)
-        pieces = language_model.converse(asked.messages, asked.options, asked.tools)
+        pieces = answered(asked)
         # A refusal comes before the stream.
         first = await anext(pieces, None)
 
@@ -151,9 +167,9 @@ def create_models(
                 stopped = {"message": f"Ollama stopped answering: {error}"}
                 yield encode_exception("modelStreamErrorException", stopped)
                 return
-            for event, payload in block.end():
+            for event, payload in block.end(INTERVENED if asked.blocked else None):
                 yield encode_event(event, payload)
-            usage = _usage(asked.messages, "".join(said))
+            usage = _usage(() if asked.blocked else asked.messages, "".join(said))
             yield encode_event("metadata", {"usage": usage, "metrics": {"latencyMs": _milliseconds(started)}})
 
         headers = _headers(await language_model.name())

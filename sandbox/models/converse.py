@@ -9,6 +9,11 @@ from typing import Any
 from sandbox.models.ollama import Message
 from sandbox.models.tools import Tool, ToolUse
 
+GUARDRAIL_REFUSES = "ignore all previous instructions"
+"""What the sandbox's guardrail takes for an attack. The service judges by meaning; this is for trying the protocol."""
+
+GUARDRAIL_SAYS = "I cannot help with that."
+
 type Event = tuple[str, dict[str, Any]]
 
 
@@ -23,6 +28,8 @@ class Asked:
     messages: tuple[Message, ...]
     options: dict[str, Any]
     tools: tuple[Tool, ...]
+    blocked: bool = False
+    """Does the request's guardrail refuse it?"""
 
 
 def read_converse(body: dict[str, Any]) -> Asked:
@@ -51,7 +58,7 @@ def read_converse(body: dict[str, Any]) -> Asked:
             for block in blocks
             if "toolUse" in block
         )
-        texts = [block["text"] for block in blocks if "text" in block]
+        texts = [_text(block) for block in blocks if "text" in block or "guardContent" in block]
         if not all(text.strip() for text in texts) or not (texts or results or uses):
             raise InvalidRequest(
                 "The text field in the ContentBlock object is blank. Add text to the text field, and try again."
@@ -69,7 +76,28 @@ def read_converse(body: dict[str, Any]) -> Asked:
     inference = body.get("inferenceConfig") or {}
     options = {"num_predict": inference.get("maxTokens"), "temperature": inference.get("temperature")}
     given = {name: value for name, value in options.items() if value is not None}
-    return Asked(tuple(read), given, tuple(_tools(body)))
+    return Asked(tuple(read), given, tuple(_tools(body)), _is_blocked(body))
+
+
+def _text(block: Mapping[str, Any]) -> str:
+    if "guardContent" in block:
+        return str(block["guardContent"]["text"]["text"])
+    return str(block["text"])
+
+
+def _is_blocked(body: Mapping[str, Any]) -> bool:
+    """Whether the guardrail that the request names refuses the question: here, one that holds GUARDRAIL_REFUSES.
+
+    As in the service, it judges the blocks that are marked for it, or everything when none is.
+    """
+    configuration = body.get("guardrailConfig")
+    if configuration is None:
+        return False
+    if not configuration.get("guardrailIdentifier") or not configuration.get("guardrailVersion"):
+        raise InvalidRequest("The guardrailConfig needs a guardrailIdentifier and a guardrailVersion.")
+    blocks = [block for message in body["messages"] for block in message["content"]]
+    judged = [block for block in blocks if "guardContent" in block] or [block for block in blocks if "text" in block]
+    return any(GUARDRAIL_REFUSES in _text(block).lower() for block in judged)
 
 
 def results_of(messages: Sequence[Message]) -> list[Mapping[str, Any]]:
@@ -107,10 +135,10 @@ class StreamedBlocks:
         self._speaks = True
         yield from self._close()
 
-    def end(self) -> Iterator[Event]:
-        """The events that end the message."""
+    def end(self, reason: str | None = None) -> Iterator[Event]:
+        """The events that end the message, for this reason or the one that its blocks give."""
         yield from self._close()
-        yield "messageStop", {"stopReason": "tool_use" if self._uses_tools else "end_turn"}
+        yield "messageStop", {"stopReason": reason or ("tool_use" if self._uses_tools else "end_turn")}
 
     def _close(self) -> Iterator[Event]:
         if self._speaks:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, EventStreamError, ReadTimeoutError
 
 from parley.aws import clients
@@ -38,11 +39,34 @@ TOOLS_REFUSED = "support tool use"
 """What Bedrock says of a model that knows no tools, or none while it streams, holds these words."""
 
 
-class BedrockModels:
-    """The LanguageModel protocol over Bedrock Runtime. `client_for` gives the client for a read timeout in seconds."""
+INTERVENED = "guardrail_intervened"
+"""The stop reason of an answer that the guardrail blocked or changed; its text is what the guardrail puts there."""
 
-    def __init__(self, client_for: "Callable[[int], BedrockRuntimeClient]" = clients.bedrock_runtime) -> None:
+BLOCKED = "I cannot answer that."
+"""What is said when a guardrail says nothing in the place of what it blocked."""
+
+
+class Guardrail(msgspec.Struct, frozen=True, kw_only=True):
+    """A guardrail of Amazon Bedrock: its id or ARN, and its version (a number, or `DRAFT`)."""
+
+    id: str
+    version: str
+
+
+class BedrockModels:
+    """The LanguageModel protocol over Bedrock Runtime. `client_for` gives the client for a read timeout in seconds.
+
+    A `guardrail` judges the user's question and the answer.
+    """
+
+    def __init__(
+        self,
+        client_for: "Callable[[int], BedrockRuntimeClient]" = clients.bedrock_runtime,
+        *,
+        guardrail: Guardrail | None = None,
+    ) -> None:
         self._client_for = client_for
+        self._guardrail = guardrail
         self._without_tools: set[tuple[str, bool]] = set()
 
     def generate(
@@ -57,6 +81,14 @@ class BedrockModels:
             "messages": [{"role": message.role, "content": _blocks(message)} for message in prompt.messages],
             "inferenceConfig": {"maxTokens": prompt.max_tokens},
         }
+        if self._guardrail is not None:
+            request["guardrailConfig"] = {
+                "guardrailIdentifier": self._guardrail.id,
+                "guardrailVersion": self._guardrail.version,
+                # Nothing is said before it is judged.
+                **({"streamProcessingMode": "sync"} if on_text is not None else {}),
+            }
+            _guard_question(prompt, request["messages"])
         ends_at = time.monotonic() + timeout_seconds
         way = (model_id, on_text is not None)
         if prompt.tools and (way not in self._without_tools or _is_about_tools(prompt)):
@@ -70,6 +102,10 @@ class BedrockModels:
             self._without_tools.add(way)
             del request["toolConfig"]
             completion = self._call(client, request, on_text, ends_at)
+        if completion.guarded and not completion.text.strip():
+            completion = msgspec.structs.replace(completion, text=BLOCKED)
+            if on_text is not None:
+                on_text(BLOCKED)
         if not completion.text.strip() and not completion.tool_uses:
             raise ModelFailure(model_id, "unavailable", "empty answer")
         return completion
@@ -112,6 +148,22 @@ def _blocks(message: Message) -> list[dict[str, Any]]:
     return blocks
 
 
+def _guard_question(prompt: Prompt, messages: list[dict[str, Any]]) -> None:
+    """Mark what the guardrail is to judge. Without a mark it would judge the whole history again in each turn, so that
+    a conversation in which it has blocked something once would be blocked for good."""
+    for position in range(len(prompt.messages) - 1, -1, -1):
+        message = prompt.messages[position]
+        if message.role == "user" and message.text.strip():
+            before, question, after = message.text.rpartition(prompt.question or message.text)
+            parts = (
+                {"text": before},
+                {"guardContent": {"text": {"text": question or message.text}}},
+                {"text": after},
+            )
+            messages[position]["content"] = [part for part in parts if part.get("text", "x").strip()]
+            return
+
+
 def _tool(spec: ToolSpec) -> dict[str, Any]:
     schema = {"json": dict(spec.input_schema)}
     return {"toolSpec": {"name": spec.name, "description": spec.description, "inputSchema": schema}}
@@ -134,12 +186,14 @@ def _completed(response: Any, thoughts: WithoutThoughts | None) -> Completion:
     blocks = response["output"]["message"]["content"]
     usage = response["usage"]
     text = "".join(block.get("text", "") for block in blocks)
-    uses = [block["toolUse"] for block in blocks if "toolUse" in block]
+    guarded = response.get("stopReason") == INTERVENED
+    uses = [] if guarded else [block["toolUse"] for block in blocks if "toolUse" in block]
     return Completion(
         text=thoughts.feed(text) + thoughts.rest() if thoughts else text,
         input_tokens=usage["inputTokens"],
         output_tokens=usage["outputTokens"],
         tool_uses=tuple(ToolUse(use["toolUseId"], use["name"], use["input"]) for use in uses),
+        guarded=guarded,
     )
 
 
@@ -153,6 +207,7 @@ def _streamed(
     pieces: list[str] = []
     uses: dict[int, dict[str, str]] = {}
     usage = {"inputTokens": 0, "outputTokens": 0}
+    guarded = False
 
     def say(text: str) -> None:
         if text:
@@ -173,6 +228,8 @@ def _streamed(
                 uses[block["contentBlockIndex"]]["input"] += use["input"]
             text = block["delta"].get("text", "")
             say(thoughts.feed(text) if thoughts else text)
+        elif "messageStop" in event:
+            guarded = event["messageStop"].get("stopReason") == INTERVENED
         elif "metadata" in event:
             usage = event["metadata"].get("usage", usage)
     say(thoughts.rest() if thoughts else "")
@@ -180,7 +237,10 @@ def _streamed(
         text="".join(pieces),
         input_tokens=usage["inputTokens"],
         output_tokens=usage["outputTokens"],
-        tool_uses=tuple(ToolUse(use["id"], use["name"], _arguments(use["input"])) for use in uses.values()),
+        tool_uses=()
+        if guarded
+        else tuple(ToolUse(use["id"], use["name"], _arguments(use["input"])) for use in uses.values()),
+        guarded=guarded,
     )
 
 

@@ -15,7 +15,7 @@ from parley.conversation.quotas import Allowances
 from parley.conversation.rounds import Asker, OnTool, Rounds, ToolRun
 from parley.conversation.store import ConversationStore, Exchange, History
 from parley.conversation.tools.tool import Tool
-from parley.conversation.turns import Knowledge, RequestKey, Turn, is_id, new_id, timestamp, title_of
+from parley.conversation.turns import GUARDRAIL, Knowledge, RequestKey, Turn, is_id, new_id, timestamp, title_of
 from parley.errors import ParleyError
 from parley.knowledge.passages import Passage, Retriever
 
@@ -134,7 +134,7 @@ class Assistant(msgspec.Struct, frozen=True, kw_only=True):
             created_at=timestamp(self.now()),
             citations=cited_passages(conclusion.text, conclusion.passages),
             knowledge="used" if conclusion.passages else knowledge,
-            model=conclusion.model_id,
+            model=GUARDRAIL if conclusion.guarded else conclusion.model_id,
             usage=conclusion.usage,
         )
         asked = Turn(turn_id=new_id(asked_at), role="user", text=question.message, created_at=timestamp(asked_at))

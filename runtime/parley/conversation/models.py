@@ -43,6 +43,9 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     max_tokens: int = 2048
     tools: Sequence[ToolSpec] = ()
     """What the model may ask for. Messages about tools need them here."""
+    question: str = ""
+    """What the user said last, as it stands in the last message that is no tool's: a guardrail judges that, and neither
+    passages nor what was judged in its own turn. Empty: all of that message."""
 
 
 class Completion(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +55,8 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
     input_tokens: int
     output_tokens: int
     tool_uses: tuple[ToolUse, ...] = ()
+    guarded: bool = False
+    """Did a guardrail block or change it? Then `text` is what it leaves, and the model asks for no tools."""
 
 
 class ModelFailure(Exception):

@@ -5,7 +5,7 @@ from html import escape
 
 from parley.conversation.models import Message, Prompt
 from parley.conversation.tools.tool import ToolSpec
-from parley.conversation.turns import Turn
+from parley.conversation.turns import GUARDRAIL, Turn
 from parley.knowledge.passages import Passage
 
 HISTORY_MESSAGES = 10
@@ -64,12 +64,20 @@ def build_prompt(
     if tools:
         system = f"{system}\n\n{WITH_TOOLS}"
     messages = [*history_window(history), Message(role="user", text=text)]
-    return Prompt(system=system, messages=alternating(messages), tools=tools)
+    return Prompt(system=system, messages=alternating(messages), tools=tools, question=question)
 
 
 def history_window(history: Sequence[Turn]) -> list[Message]:
-    """The last messages of a conversation, alternating, and beginning with the user's as the models demand."""
-    messages = [Message(role=turn.role, text=turn.text) for turn in history[-HISTORY_MESSAGES:] if turn.text.strip()]
+    """The last messages of a conversation, alternating, and beginning with the user's as the models demand.
+
+    An exchange in which a guardrail intervened is left out: what it kept from the model in its own turn must not reach
+    the model in the next one.
+    """
+    recent = history[-HISTORY_MESSAGES:]
+    guarded = {index for index, turn in enumerate(recent) if turn.model == GUARDRAIL}
+    # A question's answer follows it.
+    kept = [turn for index, turn in enumerate(recent) if guarded.isdisjoint({index, index + (turn.role == "user")})]
+    messages = [Message(role=turn.role, text=turn.text) for turn in kept if turn.text.strip()]
     while messages and messages[0].role != "user":
         messages.pop(0)
     return alternating(messages)

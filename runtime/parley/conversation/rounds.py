@@ -52,6 +52,8 @@ class Conclusion(msgspec.Struct, frozen=True, kw_only=True):
     passages: Sequence[Passage]
     failures: tuple[ModelFailure, ...] = ()
     tool_runs: tuple[ToolRun, ...] = ()
+    guarded: bool = False
+    """Did a guardrail block or change what the user or the model said?"""
 
 
 class Rounds:
@@ -187,4 +189,5 @@ class Rounds:
             passages=tuple(self._passages),
             failures=self._failures,
             tool_runs=tuple(self._runs),
+            guarded=any(choice.completion.guarded for choice in self._choices),
         )

@@ -20,6 +20,9 @@ MESSAGE_LENGTH = 32_000
 TITLE_LENGTH = 60
 """Characters of a conversation's title, which is the beginning of its first message."""
 
+GUARDRAIL = "guardrail"
+"""What a stored answer names as its model when a guardrail blocked or changed it."""
+
 _ID = re.compile(r"[0-9a-f]{28}")
 
 

@@ -12,7 +12,7 @@ import msgspec
 from aws_lambda_powertools.metrics import MetricUnit
 
 from parley.aws import clients
-from parley.aws.bedrock_models import BedrockModels
+from parley.aws.bedrock_models import BedrockModels, Guardrail
 from parley.aws.content_encryption import ContentCipher
 from parley.aws.conversation_table import ConversationTable
 from parley.aws.idempotency import RequestsOnce
@@ -23,7 +23,7 @@ from parley.conversation.errors import ConversationNotFound, NoModelAnswered, Tu
 from parley.conversation.models import ModelChoice, ModelFailure
 from parley.conversation.rounds import OnTool, ToolRun
 from parley.conversation.tools import registry
-from parley.conversation.turns import MESSAGE_LENGTH, RequestKey, Usage
+from parley.conversation.turns import GUARDRAIL, MESSAGE_LENGTH, RequestKey, Usage
 from parley.errors import PayloadTooLarge, StoreUnavailable, ValidationFailed
 from parley.functions.admission import allowances
 from parley.functions.service_levels import Timed, model_time
@@ -67,6 +67,7 @@ class TurnSettings(Settings, frozen=True, kw_only=True):
     models: dict[str, list[str]]
     retention_days: int
     retrieval_function: str | None = None
+    guardrail: Guardrail | None = None
 
 
 class Answering:
@@ -83,7 +84,7 @@ class Answering:
             store=conversation_table(
                 settings.conversations_table, settings.content_key_arn, retention_days=settings.retention_days
             ),
-            models=ModelChoice(model=Timed(BedrockModels()), ids_by_role=settings.models),
+            models=ModelChoice(model=Timed(BedrockModels(guardrail=settings.guardrail)), ids_by_role=settings.models),
             retriever=RetrievalFunction(settings.retrieval_function) if settings.retrieval_function else None,
             tools=registry.offered,
             allowance=allowances(),
@@ -186,6 +187,8 @@ def _count_turn(answer: Answer, deadline: Deadline) -> None:
     metrics.add_metric(name="Turns", unit=MetricUnit.Count, value=1)
     metrics.add_metric(name="TurnLatency", unit=MetricUnit.Milliseconds, value=round(deadline.elapsed * 1000))
     count_usage(usage)
+    if answer.turn.model == GUARDRAIL:
+        metrics.add_metric(name="GuardrailInterventions", unit=MetricUnit.Count, value=1)
     if answer.turn.knowledge == "unavailable":
         metrics.add_metric(name="KnowledgeUnavailable", unit=MetricUnit.Count, value=1)
     logger.info(

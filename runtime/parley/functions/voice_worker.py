@@ -16,6 +16,7 @@ from botocore.session import get_session
 from parley.aws import clients
 from parley.aws.audio_archive import BucketArchive
 from parley.aws.audio_frames_table import AudioFramesTable
+from parley.aws.bedrock_models import Guardrail
 from parley.aws.client_channel import ClientChannel
 from parley.aws.content_encryption import ContentCipher
 from parley.aws.conversation_table import ConversationTable
@@ -71,6 +72,8 @@ class VoiceWorkerSettings(Settings, frozen=True, kw_only=True):
     """How the cascade speaks: the fields of `parley.aws.polly.PollySettings`."""
     polly_voices: dict[str, str] = msgspec.field(default_factory=dict)
     """The cascade's voice by language, where it is not the first one."""
+    guardrail: Guardrail | None = None
+    """Judges what the cascade's language model is asked and answers; a speech model has none."""
     audio_bucket: str | None = None
     """Where audio is archived; without it, nowhere."""
     aws_lambda_function_name: str
@@ -124,7 +127,7 @@ def _cascade() -> EngineFactory:
     return cascade_factory(
         TranscribeRecogniser(hearing),
         lambda: PollySynthesizer(speaking, phrases),
-        ModelChoice(model=BedrockModels(), ids_by_role=own.models),
+        ModelChoice(model=BedrockModels(guardrail=own.guardrail), ids_by_role=own.models),
         voices=CASCADE.preferring(own.polly_voices),
     )
 
