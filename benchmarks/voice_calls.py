@@ -29,9 +29,9 @@ FRAME_SECONDS, FRAME_BYTES = 0.09, 2_880
 FIRST_AUDIO_MS, RELAY_MS, STOP_MS = 120.0, 50.0, 200.0
 """Medians of one call at most: from the last frame of an utterance to the answer's first audio; from a frame to the
 engine; from speech during playback to the client's order to stop."""
-CROWD_P99_MS, CPU_SECONDS, WORKER_MB = 250.0, 2.0, 512.0
+CROWD_P99_MS, CPU_SECONDS, WORKER_MB, READY_SECONDS = 250.0, 2.0, 512.0, 5.0
 """Of many calls: the relay's 99th percentile, a frame's own 90 ms included; Parley's processor time for a minute of
-speech; a worker's memory."""
+speech; a worker's memory; from all of them starting at once to the last one's session.ready."""
 
 TALK_FRAMES, LISTEN_FRAMES = 30, 45
 """An utterance, and the silence in which its answer is heard."""
@@ -73,7 +73,8 @@ class Call:
                         self.broke_in_at = None
                 case Problem():
                     self.troubles[event.code] += 1
-                case Reconnecting():
+                case Reconnecting() if self.sent:
+                    # Before, it is part of what it takes to be ready.
                     self.troubles["reconnection"] += 1
                 case Ended() if event.reason != "ended":
                     self.troubles[f"ended: {event.reason}"] += 1
@@ -114,6 +115,8 @@ class Outcome:
     """What a number of simultaneous calls saw."""
 
     calls: int
+    ready: list[float] = field(default_factory=list)
+    """Seconds until each call could begin, of all that started at once."""
     seconds: float = 0.0
     """From the first frame to the last of all calls."""
     relay: list[float] = field(default_factory=list)
@@ -203,7 +206,7 @@ class Stage:
         async with contextlib.AsyncExitStack() as stack:
             try:
                 async with asyncio.timeout(_START_SECONDS):
-                    await _few_at_once(stack.enter_async_context(call.session) for call in calls)
+                    await asyncio.gather(*(_enter(stack, call, outcome.ready) for call in calls))
             except (ParleyError, TimeoutError) as error:
                 outcome.troubles[f"no session: {error or 'too slow'}"] += 1
                 return outcome
@@ -238,14 +241,10 @@ async def _converse(call: Call, seconds: float, *, interrupt: bool) -> None:
         await call.say(LISTEN_FRAMES, speech=False)
 
 
-async def _few_at_once(entering: Any) -> None:
-    places = asyncio.Semaphore(4)
-
-    async def enter(one: Any) -> None:
-        async with places:
-            await one
-
-    await asyncio.gather(*(enter(one) for one in entering))
+async def _enter(stack: contextlib.AsyncExitStack, call: Call, ready: list[float]) -> None:
+    started = time.monotonic()
+    await stack.enter_async_context(call.session)
+    ready.append(time.monotonic() - started)
 
 
 def latency(*, seconds: float) -> Mapping[str, Measurement]:
@@ -281,6 +280,14 @@ def crowd(steps: Sequence[int], *, seconds: float) -> Mapping[str, Measurement]:
         measured[f"{outcome.calls} calls: relay p99, the frame included"] = measurement(
             p99 * 1000, "ms", baseline=CROWD_P99_MS, note=_note(outcome)
         )
+        if len(outcome.ready) == outcome.calls:
+            measured[f"{outcome.calls} calls: the last is ready after"] = measurement(
+                max(outcome.ready),
+                "s",
+                baseline=READY_SECONDS,
+                note=f"all started at once; half were ready after {median(outcome.ready):.1f} s; those beyond the step "
+                "before found no worker running",
+            )
         if outcome.used and outcome.relay:
             measured[f"{outcome.calls} calls: Parley's CPU a minute of speech"] = measurement(
                 outcome.cpu_a_minute, "s", baseline=CPU_SECONDS, note=_busy(outcome)

@@ -21,7 +21,7 @@ from parley.errors import ParleyError, StoreUnavailable
 from parley.speech.lease import InboxMessage, LeaseLost, Played
 
 from tests.unit.conversation_doubles import Clock, turn
-from tests.unit.dynamodb_reads import Reads
+from tests.unit.dynamodb_calls import Calls
 
 ADA = "ada-0001"
 
@@ -45,9 +45,7 @@ class Cloud:
         return routes
 
     def acquire(self, owner: str) -> SessionLease | None:
-        return wait(
-            LiveSessions("sessions", self.dynamodb, Reads(self.dynamodb), clock=self.clock).acquire("s-1", owner)
-        )
+        return wait(LiveSessions("sessions", Calls(self.dynamodb), clock=self.clock).acquire("s-1", owner))
 
     def lease(self, owner: str = "worker-1") -> SessionLease:
         lease = self.acquire(owner)
@@ -92,7 +90,7 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
 
 def test_a_session_without_voice_has_no_worker(cloud: Cloud) -> None:
     assert cloud.acquire("worker-1") is None
-    assert wait(LiveSessions("sessions", cloud.dynamodb, Reads(cloud.dynamodb)).acquire("unknown", "worker-1")) is None
+    assert wait(LiveSessions("sessions", Calls(cloud.dynamodb)).acquire("unknown", "worker-1")) is None
 
 
 def test_the_lease_is_one_workers_until_it_runs_out(cloud: Cloud) -> None:
@@ -241,7 +239,7 @@ def test_frames_are_read_by_their_numbers(cloud: Cloud) -> None:
     for seq in (1, 2, 4):
         put(cloud, seq)
     put(cloud, 3, session_id="s-2")
-    relay = AudioFramesTable("frames", Reads(cloud.dynamodb), "s-1")
+    relay = AudioFramesTable("frames", Calls(cloud.dynamodb), "s-1")
     assert wait(relay.read([3])) == {}
     frame = wait(relay.read([2]))[2]
     assert (frame.seq, frame.data, frame.connection_id, frame.received_at) == (2, bytes(2880), "c-1", 1700000000.123)
@@ -267,8 +265,8 @@ class Throttling:
 def test_what_a_batch_leaves_out_is_read_again(cloud: Cloud) -> None:
     for seq in range(1, 5):
         put(cloud, seq)
-    relay = AudioFramesTable("frames", Reads(Throttling(cloud.dynamodb, 2)), "s-1")
+    relay = AudioFramesTable("frames", Calls(Throttling(cloud.dynamodb, 2)), "s-1")
     assert sorted(wait(relay.read([1, 2, 3, 4]))) == [1, 2, 3, 4]
-    relay = AudioFramesTable("frames", Reads(Throttling(cloud.dynamodb, 9)), "s-1")
+    relay = AudioFramesTable("frames", Calls(Throttling(cloud.dynamodb, 9)), "s-1")
     with pytest.raises(StoreUnavailable):
         wait(relay.read([1, 2, 3, 4, 5, 6]))

@@ -11,7 +11,7 @@ from botocore import auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
-from parley.aws.signed_http import DynamoDbReads, Response, SignedHttp
+from parley.aws.signed_http import DynamoDbCalls, Response, SignedHttp
 
 NOW = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
 
@@ -165,7 +165,7 @@ def test_without_credentials_nothing_is_sent() -> None:
 
 def reading(answers: list[bytes | None]) -> tuple[Any, Server]:
     async def use(http: SignedHttp) -> Any:
-        return await DynamoDbReads(http).call("GetItem", {"TableName": "t"})
+        return await DynamoDbCalls(http).call("GetItem", {"TableName": "t"})
 
     return serve(answers, use)
 

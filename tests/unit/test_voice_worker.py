@@ -13,7 +13,7 @@ from parley.aws import clients
 from parley.aws.client_channel import ClientChannel
 from parley.aws.session_routes import SessionRoutes, VoiceRequest
 from parley.aws.sessions import SessionTable
-from parley.aws.signed_http import DynamoDbReads, Response
+from parley.aws.signed_http import DynamoDbCalls, Response
 from parley.conversation.tools import registry
 from parley.conversation.tools.tool import Tool, ToolCall, ToolResult
 from parley.functions import voice_worker
@@ -23,7 +23,7 @@ from parley.speech.engine import ToolRequest
 from parley.speech.playback import ClientBusy, ClientGone
 
 from tests.unit.conversation_doubles import Clock, Context
-from tests.unit.dynamodb_reads import Reads
+from tests.unit.dynamodb_calls import Calls
 from tests.unit.voice_doubles import EngineScript, VirtualClock
 
 
@@ -170,8 +170,8 @@ def deployment(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
             client.cache_clear()
         monkeypatch.setattr(clients, "connections_api", lambda url: _Api())
         # moto answers botocore alone.
-        reads = Reads(dynamodb)
-        monkeypatch.setattr(DynamoDbReads, "call", lambda self, operation, request: reads.call(operation, request))
+        calls = Calls(dynamodb)
+        monkeypatch.setattr(DynamoDbCalls, "call", lambda self, operation, request: calls.call(operation, request))
         monkeypatch.setattr(voice_worker, "engine", lambda name: EngineScript(VirtualClock()))
         yield dynamodb
         for made_once in (voice_worker.settings, voice_worker.cipher, voice_worker.engine):

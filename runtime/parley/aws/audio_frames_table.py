@@ -12,8 +12,8 @@ UNPROCESSED_ATTEMPTS = 4
 """How often DynamoDB may answer a batch in part."""
 
 
-class Reads(Protocol):
-    """Reads of DynamoDB; see `parley.aws.signed_http`."""
+class Calls(Protocol):
+    """Calls of DynamoDB; see `parley.aws.signed_http`."""
 
     async def call(self, operation: str, request: Mapping[str, Any]) -> Any:
         """The answer of an operation, as JSON."""
@@ -22,9 +22,9 @@ class Reads(Protocol):
 class AudioFramesTable:
     """The AudioRelay protocol over one session's partition of the table."""
 
-    def __init__(self, table: str, reads: Reads, session_id: str) -> None:
+    def __init__(self, table: str, calls: Calls, session_id: str) -> None:
         self._table = table
-        self._reads = reads
+        self._calls = calls
         self._session = {"S": session_id}
 
     async def read(self, seqs: Sequence[int]) -> dict[int, AudioFrame]:
@@ -33,7 +33,7 @@ class AudioFramesTable:
             return await self._read_many(seqs)
         request = {"TableName": self._table, "Key": self._key(seqs[0]), "ConsistentRead": True}
         with store_errors():
-            found = await self._reads.call("GetItem", request)
+            found = await self._calls.call("GetItem", request)
         return _frames([found["Item"]]) if "Item" in found else {}
 
     async def _read_many(self, seqs: Sequence[int]) -> dict[int, AudioFrame]:
@@ -41,7 +41,7 @@ class AudioFramesTable:
         frames: dict[int, AudioFrame] = {}
         for _ in range(UNPROCESSED_ATTEMPTS):
             with store_errors():
-                found = await self._reads.call("BatchGetItem", {"RequestItems": wanted})
+                found = await self._calls.call("BatchGetItem", {"RequestItems": wanted})
             frames |= _frames(found["Responses"].get(self._table, []))
             wanted = found.get("UnprocessedKeys")
             if not wanted:

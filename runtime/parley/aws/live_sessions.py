@@ -3,23 +3,19 @@
 The routes' side of the same items is `parley.aws.session_routes`.
 """
 
-import asyncio
 import time
 from binascii import a2b_base64
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from botocore.exceptions import ClientError
 
-from parley.aws.audio_frames_table import Reads
+from parley.aws.audio_frames_table import Calls
 from parley.aws.content_encryption import ContentCipher
 from parley.aws.failures import error_code, store_errors
-from parley.aws.items import from_item, to_item
+from parley.aws.items import to_item
 from parley.errors import StoreUnavailable
 from parley.speech.lease import LEASE_SECONDS, InboxMessage, LeaseLost, LiveSession, Played, SessionState
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb.client import DynamoDBClient
 
 PLACES_ATTEMPTS = 3
 """Tries to find messages in an inbox to which others are added meanwhile."""
@@ -30,66 +26,52 @@ _OWNED = "epoch = :epoch AND #state <> :ended"
 class LiveSessions:
     """The Sessions protocol over the sessions table."""
 
-    def __init__(
-        self, table: str, client: "DynamoDBClient", reads: Reads, *, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, table: str, calls: Calls, *, clock: Callable[[], float] = time.time) -> None:
         self._table = table
-        self._client = client
-        self._reads = reads
+        self._calls = calls
         self._clock = clock
 
     async def acquire(self, session_id: str, owner: str) -> "SessionLease | None":
         """See Sessions."""
-        return await asyncio.to_thread(self._acquire, session_id, owner)
-
-    def _acquire(self, session_id: str, owner: str) -> "SessionLease | None":
         now = self._clock()
+        request = {
+            "TableName": self._table,
+            "Key": to_item({"session_id": session_id}),
+            "UpdateExpression": "SET #owner = :owner, #state = :live, lease_until = :until ADD epoch :one",
+            "ConditionExpression": "attribute_exists(subject) AND medium = :voice AND #state <> :ended"
+            # A retry of this very request finds itself the owner.
+            " AND (attribute_not_exists(lease_until) OR lease_until < :now OR #owner = :owner)",
+            "ExpressionAttributeNames": {"#owner": "owner", "#state": "state"},
+            "ExpressionAttributeValues": to_item(
+                {
+                    ":owner": owner,
+                    ":until": _milliseconds(now + LEASE_SECONDS),
+                    ":now": _milliseconds(now),
+                    ":one": 1,
+                    ":voice": "voice",
+                    ":live": "live",
+                    ":ended": "ended",
+                }
+            ),
+            "ReturnValues": "UPDATED_NEW",
+        }
         try:
             with store_errors():
-                written = self._client.update_item(
-                    TableName=self._table,
-                    Key=to_item({"session_id": session_id}),
-                    UpdateExpression="SET #owner = :owner, #state = :live, lease_until = :until ADD epoch :one",
-                    ConditionExpression="attribute_exists(subject) AND medium = :voice AND #state <> :ended"
-                    # A retry of this very request finds itself the owner.
-                    " AND (attribute_not_exists(lease_until) OR lease_until < :now OR #owner = :owner)",
-                    ExpressionAttributeNames={"#owner": "owner", "#state": "state"},
-                    ExpressionAttributeValues=to_item(
-                        {
-                            ":owner": owner,
-                            ":until": _milliseconds(now + LEASE_SECONDS),
-                            ":now": _milliseconds(now),
-                            ":one": 1,
-                            ":voice": "voice",
-                            ":live": "live",
-                            ":ended": "ended",
-                        }
-                    ),
-                    ReturnValues="ALL_NEW",
-                )
+                written = await self._calls.call("UpdateItem", request)
         except ClientError as error:
             if error_code(error) != "ConditionalCheckFailedException":
                 raise
             return None
-        epoch = int(from_item(written["Attributes"])["epoch"])
-        return SessionLease(self._table, self._client, self._reads, session_id, epoch, self._clock)
+        epoch = _plain(written["Attributes"])["epoch"]
+        return SessionLease(self._table, self._calls, session_id, epoch, self._clock)
 
 
 class SessionLease:
     """The Lease protocol."""
 
-    def __init__(
-        self,
-        table: str,
-        client: "DynamoDBClient",
-        reads: Reads,
-        session_id: str,
-        epoch: int,
-        clock: Callable[[], float],
-    ) -> None:
+    def __init__(self, table: str, calls: Calls, session_id: str, epoch: int, clock: Callable[[], float]) -> None:
         self._table = table
-        self._client = client
-        self._reads = reads
+        self._calls = calls
         self._session_id = session_id
         self._epoch = epoch
         self._clock = clock
@@ -123,7 +105,7 @@ class SessionLease:
             "ConsistentRead": True,
         }
         with store_errors():
-            found = await self._reads.call("GetItem", request)
+            found = await self._calls.call("GetItem", request)
         return self._owned(_plain(found["Item"]) if "Item" in found else {})
 
     async def announce(self, connection_number: int) -> None:
@@ -145,21 +127,18 @@ class SessionLease:
     async def _write(
         self, values: Mapping[str, Any], *, removed: Sequence[str] = (), taken: Sequence[str] = ()
     ) -> None:
-        await asyncio.to_thread(self._update, values, removed, taken)
-
-    def _update(self, values: Mapping[str, Any], removed: Sequence[str], taken: Sequence[str]) -> None:
         """Write under the epoch. A list's items are removed by their places: those are the first ones, unless the write
         finds otherwise.
         """
         places = dict(enumerate(taken))
         for _ in range(PLACES_ATTEMPTS):
-            if self._try_update(values, removed, places):
+            if await self._try_update(values, removed, places):
                 return
-            inbox = self._look().inbox
+            inbox = (await self.session()).inbox
             places = {place: message.id for place, message in enumerate(inbox) if message.id in taken}
         raise StoreUnavailable
 
-    def _try_update(self, values: Mapping[str, Any], removed: Sequence[str], places: Mapping[int, str]) -> bool:
+    async def _try_update(self, values: Mapping[str, Any], removed: Sequence[str], places: Mapping[int, str]) -> bool:
         known = {name: value for name, value in values.items() if value is not None}
         removals = [f"#{name}" for name in removed] + [f"inbox[{place}]" for place in places]
         expression = "SET " + ", ".join(f"#{name} = :{name}" for name in known)
@@ -168,16 +147,17 @@ class SessionLease:
         condition = _OWNED + "".join(f" AND inbox[{place}].id = :taken_{place}" for place in places)
         operands = {f":{name}": value for name, value in known.items()}
         operands |= {f":taken_{place}": message_id for place, message_id in places.items()}
+        request = {
+            "TableName": self._table,
+            "Key": to_item({"session_id": self._session_id}),
+            "UpdateExpression": expression,
+            "ConditionExpression": condition,
+            "ExpressionAttributeNames": {f"#{name}": name for name in {*known, *removed, "state"}},
+            "ExpressionAttributeValues": to_item({":epoch": self._epoch, ":ended": "ended", **operands}),
+        }
         try:
             with store_errors():
-                self._client.update_item(
-                    TableName=self._table,
-                    Key=to_item({"session_id": self._session_id}),
-                    UpdateExpression=expression,
-                    ConditionExpression=condition,
-                    ExpressionAttributeNames={f"#{name}": name for name in {*known, *removed, "state"}},
-                    ExpressionAttributeValues=to_item({":epoch": self._epoch, ":ended": "ended", **operands}),
-                )
+                await self._calls.call("UpdateItem", request)
         except ClientError as error:
             if error_code(error) != "ConditionalCheckFailedException":
                 raise
@@ -185,13 +165,6 @@ class SessionLease:
                 raise LeaseLost from error
             return False
         return True
-
-    def _look(self) -> LiveSession:
-        with store_errors():
-            found = self._client.get_item(
-                TableName=self._table, Key=to_item({"session_id": self._session_id}), ConsistentRead=True
-            )
-        return self._owned(from_item(found["Item"]) if "Item" in found else {})
 
     def _owned(self, item: Mapping[str, Any]) -> LiveSession:
         if item.get("epoch") != self._epoch or item["state"] == "ended":

@@ -76,8 +76,13 @@ class SignedHttp:
         self._idle: list[_Connection] = []
         self._key: tuple[str, str, bytes] = ("", "", b"")
 
-    async def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> Response:
-        """POST to a path, of which each part is quoted already. Raises EndpointConnectionError."""
+    async def post(
+        self, path: str, body: bytes, headers: Mapping[str, str], *, within: float = READ_SECONDS
+    ) -> Response:
+        """POST to a path, of which each part is quoted already, for an answer `within` seconds.
+
+        Raises EndpointConnectionError.
+        """
         path = self._base_path + path
         request = b"".join(
             [f"POST {path} HTTP/1.1\r\n".encode(), self._header_lines(path, body, headers), b"\r\n", body]
@@ -85,7 +90,7 @@ class SignedHttp:
         while True:
             connection = self._idle.pop() if self._idle else await self._connect()
             try:
-                async with asyncio.timeout(READ_SECONDS):
+                async with asyncio.timeout(within):
                     return await self._exchange(connection, request)
             except (OSError, EOFError, ValueError) as error:
                 connection.writer.close()
@@ -100,7 +105,10 @@ class SignedHttp:
         return self
 
     async def __aexit__(self, *outcome: object) -> None:
-        # Closes the connections that are kept.
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections that are kept."""
         while self._idle:
             self._idle.pop().writer.close()
 
@@ -179,14 +187,17 @@ async def _chunks(reader: asyncio.StreamReader) -> bytes:
     return bytes(body)
 
 
-class DynamoDbReads:
-    """Reads of DynamoDB, as its JSON: binary values are base64 here."""
+class DynamoDbCalls:
+    """Calls of DynamoDB, as its JSON: binary values of answers are base64 here."""
 
     def __init__(self, http: SignedHttp) -> None:
         self._http = http
 
     async def call(self, operation: str, request: Mapping[str, Any]) -> Any:
-        """The answer of an operation that changes nothing: it may be sent again. Raises what botocore's client does."""
+        """The answer of an operation that may be sent again: what it writes is conditional, or the same again.
+
+        Raises what botocore's client does.
+        """
         body = msgspec.json.encode(request)
         headers = {"x-amz-target": f"DynamoDB_20120810.{operation}", "content-type": "application/x-amz-json-1.0"}
         for attempt in range(ATTEMPTS):

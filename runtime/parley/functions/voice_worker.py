@@ -22,7 +22,7 @@ from parley.aws.content_encryption import ContentCipher
 from parley.aws.conversation_table import ConversationTable
 from parley.aws.invocations import BackgroundFunction, RetrievalFunction
 from parley.aws.live_sessions import LiveSessions, SessionSeal
-from parley.aws.signed_http import DynamoDbReads, SignedHttp
+from parley.aws.signed_http import DynamoDbCalls, SignedHttp
 from parley.conversation.deadline import Deadline
 from parley.conversation.models import ModelChoice
 from parley.conversation.prompts import voice_system
@@ -156,9 +156,9 @@ async def _serve(order: Handover, context: Any) -> Outcome:
         _signed_http(clients.dynamodb(), "dynamodb") as dynamodb,
         _signed_http(connections_api, "execute-api") as connections,
     ):
-        reads = DynamoDbReads(dynamodb)
+        calls = DynamoDbCalls(dynamodb)
         channel = ClientChannel(connections, connections_api)
-        return await _serve_with(reads, channel, order, context)
+        return await _serve_with(calls, channel, order, context)
 
 
 def _signed_http(client: Any, service: str) -> SignedHttp:
@@ -169,17 +169,17 @@ def _signed_http(client: Any, service: str) -> SignedHttp:
     )
 
 
-async def _serve_with(reads: DynamoDbReads, channel: ClientChannel, order: Handover, context: Any) -> Outcome:
+async def _serve_with(calls: DynamoDbCalls, channel: ClientChannel, order: Handover, context: Any) -> Outcome:
     own = settings()
     secrets = cipher()
-    sessions = LiveSessions(own.sessions_table, clients.dynamodb(), reads)
+    sessions = LiveSessions(own.sessions_table, calls)
     lease = await sessions.acquire(order.session_id, context.aws_request_id)
     if lease is None:
         return "not_needed"
     session = await lease.session()
     retriever = RetrievalFunction(own.retrieval_function) if own.retrieval_function else None
     clock, meter = SystemClock(), Metrics()
-    relay = AudioFramesTable(own.audio_frames_table, reads, order.session_id)
+    relay = AudioFramesTable(own.audio_frames_table, calls, order.session_id)
     archive = BucketArchive(own.audio_bucket, clients.s3()) if own.audio_bucket else None
     parts = Parts(
         clock=clock,

@@ -1,18 +1,18 @@
-"""Stands in for the session worker's reads of DynamoDB: moto answers botocore alone."""
+"""Stands in for the session worker's own calls of DynamoDB: moto answers botocore alone."""
 
 from binascii import b2a_base64
 from collections.abc import Mapping
 from typing import Any
 
 
-class Reads:
-    """Reads of DynamoDB as its JSON, from moto."""
+class Calls:
+    """Calls of DynamoDB as its JSON, from moto."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
 
     async def call(self, operation: str, request: Mapping[str, Any]) -> Any:
-        name = {"GetItem": "get_item", "BatchGetItem": "batch_get_item"}[operation]
+        name = {"GetItem": "get_item", "BatchGetItem": "batch_get_item", "UpdateItem": "update_item"}[operation]
         return _as_json(getattr(self._client, name)(**request))
 
 
