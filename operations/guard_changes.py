@@ -71,7 +71,8 @@ class Change:
         because = f" because of {', '.join(self.properties)}" if self.properties else ""
         if self.kind is Kind.ORPHANED:
             return f"{self.type} {self.name} is left behind: its stack is no longer deployed"
-        kept = "; the old one stays in the account, and nothing uses it" if self.is_kept else ""
+        which = "the old one" if self.kind is Kind.REPLACED else "it"
+        kept = f"; {which} stays in the account, and nothing uses it" if self.is_kept else ""
         return f"{self.type} {self.name} would be {self.kind.value}{because}{kept}"
 
 

@@ -39,8 +39,9 @@ class Accepted:
         return self.usd + max(RISE_USD, self.usd * RISE_SHARE)
 
 
-def read(path: Path = FILE) -> dict[str, Accepted]:
-    """What was accepted, by environment. Raises OperationError when the file cannot be used."""
+def read(path: Path | None = None) -> dict[str, Accepted]:
+    """What was accepted, by environment, in FILE unless told. Raises OperationError when the file cannot be used."""
+    path = path or FILE
     if not path.exists():
         return {}
     try:
@@ -55,8 +56,9 @@ def _accepted(entry: Mapping[str, Any]) -> Accepted:
     return Accepted(float(entry["usd"]), entry["on"], str(entry["reason"]), tuple(entry.get("unpriced", ())))
 
 
-def write(accepted: Mapping[str, Accepted], path: Path = FILE) -> None:
-    """Write what is accepted, environments in order of their names."""
+def write(accepted: Mapping[str, Accepted], path: Path | None = None) -> None:
+    """Write what is accepted, environments in order of their names, into FILE unless told."""
+    path = path or FILE
     parts = [_HEADER]
     for name, entry in sorted(accepted.items()):
         lines = [f"[{name}]", f"usd = {entry.usd:.2f}", f"on = {entry.on}", f"reason = {json.dumps(entry.reason)}"]

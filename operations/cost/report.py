@@ -146,6 +146,8 @@ def _notes(estimates: Sequence[Estimate], profile: Profile) -> Iterable[str]:
         f"minutes of voice, {profile.documents:,.0f} documents, {profile.users:,.0f} users."
     )
     for it in estimates:
+        if it.name == command.LOCAL:
+            yield "local runs in the sandbox, for nothing: this is what its stacks would cost on AWS."
         if it.region not in (None, "us-east-1"):
             yield f"{it.name} is in {it.region}, where prices differ."
         for what in (*it.idle.unpriced, *it.usage.unpriced):

@@ -83,7 +83,7 @@ def test_what_is_kept_is_still_lost_to_the_stack() -> None:
     without = {name: body for name, body in RESOURCES.items() if name != "Bucket"}
     [change] = changes(an_assembly(RESOURCES), an_assembly(without))
     assert change.loses_data
-    assert change.sentence.endswith("would be deleted; the old one stays in the account, and nothing uses it")
+    assert change.sentence.endswith("would be deleted; it stays in the account, and nothing uses it")
 
 
 def test_a_changed_type_loses_the_old_resource() -> None:
