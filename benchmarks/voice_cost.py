@@ -45,7 +45,7 @@ _ROUTE_SECONDS = 0.02
 """A warm invocation of the `websocket` function that makes one or two calls to DynamoDB."""
 _SMALL_MESSAGES_A_TURN = 10
 """Transcripts of both, a tool's two notices, the answer and its usage."""
-_ACCESS_LOG_BYTES = 356
+ACCESS_LOG_BYTES = 209
 """A line of the WebSocket API's access log (`WEBSOCKET_FIELDS` of the construct, with a frame's values), and 26 B."""
 
 
@@ -122,7 +122,7 @@ def lines(*, memory_mb: int, share: float = ASSISTANT_SHARE) -> list[Line]:
         Line("GB-seconds of the worker", 60 * memory_mb / 1024, GB_SECOND),
         Line("GB-seconds of the routes", routed * _ROUTE_SECONDS * Sizes().function_memory_mb / 1024, GB_SECOND),
         Line("invocations", routed, INVOCATION),
-        Line("GB of logs", ((frames + routed) * _ACCESS_LOG_BYTES + routed * _FUNCTION_LOG_BYTES) / 1e9, prices.LOG_GB),
+        Line("GB of logs", ((frames + routed) * ACCESS_LOG_BYTES + routed * _FUNCTION_LOG_BYTES) / 1e9, prices.LOG_GB),
         Line("GB to the client", (voice_bytes + acks * 40 + small * 300) / 1e9, prices.OUT_GB),
     ]
 

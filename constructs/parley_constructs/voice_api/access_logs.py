@@ -28,9 +28,9 @@ HTTP_FIELDS = _COMMON | {
     "responseLength": "$context.responseLength",
     "responseLatency": "$context.responseLatency",
 }
-# There is a line for each audio frame, eleven a second in a call: nothing says again what another field or the log
-# event's own time says.
-WEBSOCKET_FIELDS = _COMMON | {"eventType": "$context.eventType", "connectionId": "$context.connectionId"}
+# There is a line for each audio frame, eleven a second in a call: nothing says again what another field (the route tells
+# a connection's beginning and end) or the log event's own time says.
+WEBSOCKET_FIELDS = _COMMON | {"connectionId": "$context.connectionId"}
 
 
 class AccessLog(Construct):
@@ -52,7 +52,7 @@ class AccessLog(Construct):
 class _Settings:
     def __init__(self, log_group: logs.ILogGroup, fields: dict[str, str]) -> None:
         self._destination = apigwv2.LogGroupLogDestination(log_group)
-        self._format = apigateway.AccessLogFormat.custom(json.dumps(fields))
+        self._format = apigateway.AccessLogFormat.custom(json.dumps(fields, separators=(",", ":")))
 
     @property
     def destination(self) -> apigwv2.IAccessLogDestination:
