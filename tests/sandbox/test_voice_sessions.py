@@ -44,6 +44,17 @@ def test_a_voice_session_answers_a_typed_message_by_voice_and_ends(user: Person)
     assert [each["conversation_id"] for each in user.conversations()] == [done["conversation_id"]]
 
 
+def test_audio_that_is_none_is_answered_and_the_session_goes_on(user: Person) -> None:
+    with user.connected() as connected:
+        start(connected)
+        connected.send("audio", seq=1, data="")
+
+        refused = connected.receive()
+        assert (refused["code"], refused["retryable"]) == ("audio_invalid", False)
+        assert connected.receive("ack")["seq"] == 1
+        assert "32 KB" in answered(connected)["message"]
+
+
 @pytest.mark.parametrize(
     ("fields", "code"),
     [({"language": "vi-VN"}, "language_unsupported"), ({"engine": "gemini-live"}, "validation_failed")],

@@ -246,6 +246,12 @@ def test_frames_are_read_by_their_numbers(cloud: Cloud) -> None:
     assert sorted(wait(relay.read([1, 2, 3, 4, 5]))) == [1, 2, 4]
 
 
+def test_a_frame_without_a_byte_is_read_too_so_that_it_can_be_refused(cloud: Cloud) -> None:
+    put(cloud, 1, data=b"")
+    relay = AudioFramesTable("frames", Calls(cloud.dynamodb), "s-1")
+    assert wait(relay.read([1]))[1].data == b""
+
+
 @dataclass
 class Throttling:
     """Leaves some keys of a batch unread, for `times` calls."""
