@@ -197,9 +197,9 @@ def test_the_sandbox_judges_nothing_but_the_question_that_is_marked(models: Test
 
 def test_the_sandbox_streams_a_blocked_answer(models: TestClient) -> None:
     answer = models.post("/model/m/converse-stream", json=body_of(GUARDRAIL_REFUSES, heard=[]))
-    buffer = EventStreamBuffer()
+    buffer: Any = EventStreamBuffer()
     buffer.add_data(answer.content)
-    events = {event.headers[":event-type"]: json.loads(event.payload) for event in buffer}
+    events: dict[Any, Any] = {event.headers[":event-type"]: json.loads(event.payload) for event in buffer}
     assert events["messageStop"]["stopReason"] == "guardrail_intervened"
     assert events["contentBlockDelta"]["delta"]["text"] == GUARDRAIL_SAYS
 

@@ -31,7 +31,7 @@ class Counters:
 
     def day(self, subject: str, date: str) -> DayUsage:
         self._answer()
-        return DayUsage(**self.days.get((subject, date), {}), own_limits=self.own)  # type: ignore[arg-type]  # counts
+        return DayUsage(**self.days.get((subject, date), {}), own_limits=self.own)
 
     def add(self, subject: str, date: str, quota: Quota, amount: int, *, below: int | None = None) -> int | None:
         self._answer()

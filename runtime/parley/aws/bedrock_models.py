@@ -155,12 +155,9 @@ def _guard_question(prompt: Prompt, messages: list[dict[str, Any]]) -> None:
         message = prompt.messages[position]
         if message.role == "user" and message.text.strip():
             before, question, after = message.text.rpartition(prompt.question or message.text)
-            parts = (
-                {"text": before},
-                {"guardContent": {"text": {"text": question or message.text}}},
-                {"text": after},
-            )
-            messages[position]["content"] = [part for part in parts if part.get("text", "x").strip()]
+            judged = {"guardContent": {"text": {"text": question or message.text}}}
+            first, last = ([{"text": text}] if text.strip() else [] for text in (before, after))
+            messages[position]["content"] = [*first, judged, *last]
             return
 
 
