@@ -164,19 +164,21 @@ export interface Pong {
 /** The session is over, for this connection.
  *
  * `ended`: somebody ended it; `idle`: nobody spoke for ten minutes; `replaced`: another connection took it over;
- * `flood`: more audio came than time passed; `failed`: it cannot go on. */
+ * `flood`: more audio came than time passed; `limit`: the day's voice minutes are used up; `failed`: it cannot go on. */
 export interface SessionEnded {
   "type": "session.ended";
   "reason"?: "ended" | "failed" | "flood" | "idle" | "limit" | "replaced" | "taken_over";
 }
 
-/** A message was refused, or its turn failed; nothing of it is stored. `retryable`: send it again. */
+/** A message was refused, or its turn failed; nothing of it is stored. `retryable`: send it again, by itself if it
+ * likes. `retry_after`: in how many seconds that may help. */
 export interface ErrorMessage {
   "type": "error";
   "code": string;
   "message": string;
   "retryable": boolean;
   "request_id"?: string | null;
+  "retry_after"?: number | null;
 }
 
 /** What a client may send. */
