@@ -8,6 +8,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 from parley_constructs.findings import acknowledge
 from parley_constructs.python_function import PythonFunction
+from parley_constructs.queue_access import grant_work
 from parley_constructs.storage import Storage
 
 from stacks.config import LOCAL, Configuration
@@ -18,7 +19,7 @@ _DELIVERIES = 10
 
 # A token lives for an hour; an upload whose form was signed, or a call that was taken up, in its last minute goes on
 # for a quarter of an hour. The sandbox waits for nobody.
-_SETTLE_SECONDS, _SETTLE_SECONDS_LOCAL = 90 * 60, 12
+_SETTLE_SECONDS, _SETTLE_SECONDS_LOCAL = 90 * 60, 24
 
 
 class PersonalDataJobs(Construct):
@@ -84,10 +85,8 @@ class PersonalDataJobs(Construct):
         )
 
     def _consume(self) -> None:
-        self.queue.grant_consume_messages(self.function)
         # To go on later, and to give up.
-        self.queue.grant_send_messages(self.function)
-        self.dead_letter_queue.grant_send_messages(self.function)
+        grant_work(self.queue, self.function, gives_up_to=self.dead_letter_queue)
         mapping = lambda_.EventSourceMapping(
             self,
             "Mapping",

@@ -356,7 +356,8 @@ def test_what_was_under_way_is_found_when_it_is_looked_again(world: World) -> No
     assert world.run(body) == []
     _, shown = world.http("GET", "/me/deletion")
     assert shown["state"] == "settling"
-    # A call that had been taken up before, and an upload whose form was signed before.
+    # The worker of a call, which has not noticed yet; a call that had been taken up; an upload whose form was signed.
+    world.s3.put_object(Bucket="audio", Key=f"session-{ADA}/20261121T090100000Z_output.wav", Body=b"late")
     SessionTable("sessions", world.dynamodb, retention_days=30).create("late", ADA)
     world.s3.put_object(Bucket="documents", Key=f"documents/{owner_of(ADA)}/late/late.md", Body=b"late")
 

@@ -1,6 +1,7 @@
 """How far deletions and exports have come, in the conversations table; and the accounts of the user pool.
 
     deletion#<SHA-256 of the subject>   deletion   state, requested_at, look_again_at, finished_at, deleted, expires_at
+    deletion#<SHA-256 of the subject>   session#<id>   until; while a worker may still write under this session's id
     <subject>                           export     export_id, state, requested_at, finished_at, holding, position, ...
 
 No subject holds a `#`, and what follows one in a partition key is a conversation's id, of 28 digits: so no user's

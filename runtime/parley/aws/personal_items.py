@@ -8,6 +8,7 @@ import json
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
 from itertools import batched
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from parley.aws.idempotency import record_id
 from parley.aws.items import from_item, to_item
 from parley.errors import StoreUnavailable
 from parley.knowledge.documents import owner_of
+from parley.privacy.deletion import pseudonym
 from parley.privacy.holdings import Part
 
 if TYPE_CHECKING:
@@ -74,6 +76,11 @@ class Table:
             ConsistentRead=True,
             Limit=SCAN_PAGE,
         )
+
+    def put(self, values: Mapping[str, Any]) -> None:
+        """Store an item. Raises StoreUnavailable."""
+        with store_errors():
+            self._client.put_item(TableName=self.name, Item=to_item(values))
 
     def delete(self, keys: Iterable[Key]) -> Iterator[int]:
         """Delete items, batch by batch; each step says how many."""
@@ -181,22 +188,50 @@ class Connections:
 
 
 class Sessions:
-    """Sessions, with the frames that are on their way and the archive of their sound."""
+    """Sessions, with the frames that are on their way and the archive of their sound.
+
+    The worker of a live session notices only after a while that its session is gone, and still archives what it has. So
+    the ids of deleted sessions are remembered, beside the record of the deletion, for `late`.
+    """
 
     name = "sessions"
 
-    def __init__(self, table: Table, frames: Table, archive: "Files") -> None:
+    def __init__(
+        self,
+        table: Table,
+        frames: Table,
+        archive: "Files",
+        *,
+        remembered: Table,
+        late: timedelta,
+        now: Callable[[], datetime],
+    ) -> None:
         self._table = table
         self._frames = frames
         self._archive = archive
+        self._remembered = remembered
+        self._late = late
+        self._now = now
 
     def erase(self, subject: str) -> Iterator[int]:
-        """See Holding. The session's item goes last: by it the others are found."""
+        """See Holding. A session that is still remembered counts: it is to be looked again."""
+        now = self._now().timestamp()
+        for item in list(self._remembered.query("pk", _deletion(subject), prefix="session#")):
+            yield from self._erase_sound(item["sk"].removeprefix("session#"))
+            if item["until"] > now:
+                yield 1
+            else:
+                yield from (0 for _ in self._remembered.delete([{"pk": item["pk"], "sk": item["sk"]}]))
         for item in list(self._table.scan("subject", subject, only="session_id")):
             id_ = item["session_id"]
-            yield from self._frames.delete(self._frames.query("session_id", id_, only="session_id, seq"))
-            yield from self._archive.erase(f"{id_}/")
+            until = now + self._late.total_seconds()
+            self._remembered.put({"pk": _deletion(subject), "sk": f"session#{id_}", "until": until})
             yield from self._table.delete([item])
+            yield from self._erase_sound(id_)
+
+    def _erase_sound(self, session_id: str) -> Iterator[int]:
+        yield from self._frames.delete(self._frames.query("session_id", session_id, only="session_id, seq"))
+        yield from self._archive.erase(f"{session_id}/")
 
     def parts(self, subject: str, after: str) -> Iterator[Part]:
         """See Exportable: what was asked for, and the sound that was archived."""
@@ -303,6 +338,10 @@ class Documents:
         for item in self._table.query("pk", owner, prefix="document#"):
             if item["sk"] >= start:
                 yield item
+
+
+def _deletion(subject: str) -> str:
+    return f"deletion#{pseudonym(subject)}"
 
 
 def _json(value: Any) -> bytes:

@@ -98,7 +98,15 @@ class Jobs:
             audio,
             RecordingTable(own.conversations_table, clients.dynamodb(), retention_days=own.retention_days, now=_now),
         )
-        sessions = Sessions(_table(own.sessions_table), _table(own.audio_frames_table), audio)
+        settle_after = timedelta(seconds=own.settle_seconds)
+        sessions = Sessions(
+            _table(own.sessions_table),
+            _table(own.audio_frames_table),
+            audio,
+            remembered=_table(own.conversations_table),
+            late=settle_after / 2,
+            now=_now,
+        )
         forgetting = own.forgetting_function
         kept = Documents(
             _table(own.knowledge_table), documents, IndexForgetting(forgetting).forget if forgetting else None
@@ -114,7 +122,7 @@ class Jobs:
         self.deletion = Deletion(
             records=DeletionTable(own.conversations_table, clients.dynamodb()),
             now=_now,
-            settle_after=timedelta(seconds=own.settle_seconds),
+            settle_after=settle_after,
             holdings=(
                 Connections(_table(own.connections_table), _connection),
                 sessions,
