@@ -195,6 +195,7 @@ def _cors(origins: Sequence[str]) -> apigwv2.CorsPreflightOptions:
             apigwv2.CorsHttpMethod.PUT,
             apigwv2.CorsHttpMethod.DELETE,
         ],
-        allow_headers=["authorization", "content-type", "idempotency-key"],
+        allow_headers=["authorization", "content-type", "idempotency-key", "x-request-id"],
+        expose_headers=["retry-after", "x-request-id"],
         max_age=Duration.hours(1),
     )

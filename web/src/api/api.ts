@@ -65,7 +65,7 @@ export class Api {
   /** One turn over HTTP. `requestId` makes a repetition harmless: the turn is stored once. */
   chat(message: string, requestId: string, conversationId?: string): Promise<Answer> {
     const body = { message, ...(conversationId && { conversation_id: conversationId }) };
-    return this.request("POST", "/chat", body, { "Idempotency-Key": requestId });
+    return this.request("POST", "/chat", body, { "Idempotency-Key": requestId, "X-Request-Id": requestId });
   }
 
   /** The newest first. `cursor` goes on where a page ended; a null one says that it was the last. */
@@ -94,7 +94,9 @@ export class Api {
   }
 
   private async request<T>(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<T> {
-    const init: RequestInit = { method, headers: { ...headers, Authorization: await this.authorization() } };
+    // Under this id the service's logs say what became of the request.
+    const own = { "X-Request-Id": crypto.randomUUID(), Authorization: await this.authorization() };
+    const init: RequestInit = { method, headers: { ...own, ...headers } };
     if (body !== undefined) {
       init.headers = { ...init.headers, "Content-Type": "application/json" };
       init.body = JSON.stringify(body);
