@@ -16,7 +16,7 @@ from tests.sandbox.people import Sandbox
 
 RECORDING = Path(__file__).parents[1] / "web" / "recordings" / "go-forward.wav"
 SENTENCE = "Go forward ten meters."
-SECONDS_TO_ARCHIVE = 60
+PATIENCE_SECONDS = 120
 
 # What the recogniser listens for is the whole sandbox's.
 pytestmark = pytest.mark.alone
@@ -40,13 +40,16 @@ def listening(sandbox: Sandbox) -> Iterator[None]:
 def test_an_engine_hears_a_person_answers_and_what_both_said_is_archived(
     sandbox: Sandbox, engine: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    status = talk.main([str(RECORDING), "--engine", engine, "--json", "--patience", "90"])
+    end = time.monotonic() + PATIENCE_SECONDS
+    # On a busy machine a worker may need more than the seconds that a client waits for it.
+    while (status := talk.main([str(RECORDING), "--engine", engine, "--json", "--patience", "90"])) == talk.NOT_DONE:
+        assert time.monotonic() < end, capsys.readouterr().err
 
     printed = capsys.readouterr()
     assert status == 0, printed.err
     said: dict[str, Any] = json.loads(printed.out)
     assert SENTENCE in [each["text"] for each in said["said"] if each["role"] == "user" and each["final"]]
-    assert said["answers"][0]["message"]
+    assert said["answers"][0]["text"]
     assert said["answer_seconds"] > 1
     heard, spoken = _archived(sandbox, said["session_id"])
     with wave.open(str(RECORDING)) as recording:
@@ -60,7 +63,7 @@ def test_an_engine_hears_a_person_answers_and_what_both_said_is_archived(
 def _archived(sandbox: Sandbox, session_id: str) -> tuple[wave.Wave_read, wave.Wave_read]:
     """The first segments of a session's input and output; they are written within half a minute, or at its end."""
     s3, bucket = sandbox.aws("s3"), sandbox.function("voice_worker")["Environment"]["Variables"]["AUDIO_BUCKET"]
-    end = time.monotonic() + SECONDS_TO_ARCHIVE
+    end = time.monotonic() + PATIENCE_SECONDS
     while True:
         listed = s3.list_objects_v2(Bucket=bucket, Prefix=f"{session_id}/").get("Contents", [])
         keys = sorted(each["Key"] for each in listed)

@@ -34,9 +34,10 @@ def test_a_voice_session_answers_a_typed_message_by_voice_and_ends(user: Person)
         ready = start(connected)
         assert (ready["engine"], ready["language"], ready["next_seq"]) == ("nova-sonic", "en-US", 1)
 
-        connected.send("text", message=QUESTION)
+        connected.send("text", message=QUESTION, request_id="request-1")
         assert connected.receive("audio")["data"]
         done = connected.receive("message.done")
+        assert done["request_id"] == "request-1"
         assert "32 KB" in done["message"]
         assert done["medium"] == "voice"
         connected.send("session.end")
