@@ -24,7 +24,7 @@ _AT_ONCE = 2
 _EXAMPLES = """\
   scripts/cost                                         dev, used by a team
   scripts/cost --env dev --env prod --profile company  side by side
-  scripts/cost --env dev -c enableAlarms=true          what a flag would cost
+  scripts/cost --env dev -c vectorStore=opensearch    what a flag would cost
   scripts/cost --env prod --profile mine.toml --picture cost.svg
   scripts/cost --env dev --env prod --check            what CI asks: has idle cost risen unreviewed?
   scripts/cost --env prod --accept "Three DAX nodes"   yes, and this is why
