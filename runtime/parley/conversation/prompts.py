@@ -6,7 +6,7 @@ from html import escape
 from parley.conversation.models import Message, Prompt
 from parley.conversation.tools.tool import ToolSpec
 from parley.conversation.turns import GUARDRAIL, Turn
-from parley.knowledge.passages import Passage
+from parley.knowledge.passages import Passage, visible
 
 HISTORY_MESSAGES = 10
 """How many earlier messages a turn gives to the model."""
@@ -84,10 +84,13 @@ def history_window(history: Sequence[Turn]) -> list[Message]:
 
 
 def render_passages(passages: Sequence[Passage]) -> str:
-    """Passages as numbered, escaped elements, so that no document can close its own element and speak as the user."""
+    """Passages as numbered, escaped elements, so that no document can close its own element and speak as the user.
+
+    What people would not see in them is left out: nobody could tell where an answer has it from.
+    """
     rendered = "\n".join(
-        f'<passage id="{number}" document="{escape(passage.document)}" heading="{escape(passage.heading)}">'
-        f"{escape(passage.text, quote=False)}</passage>"
+        f'<passage id="{number}" document="{escape(visible(passage.document))}" '
+        f'heading="{escape(visible(passage.heading))}">{escape(visible(passage.text), quote=False)}</passage>'
         for number, passage in enumerate(passages, start=1)
     )
     return f"<passages>\n{rendered}\n</passages>"

@@ -1,8 +1,13 @@
 """What retrieval returns, and what an answer cites."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
+
+_INVISIBLE = re.compile(
+    "[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f\U000e0100-\U000e01ef]"
+)
 
 EXCERPT_LENGTH = 240
 """Characters of a passage that a citation carries: two or three sentences, enough to recognise the place."""
@@ -57,6 +62,12 @@ class Citation:
             heading=passage.heading,
             page=passage.page,
         )
+
+
+def visible(text: str) -> str:
+    """A text without what people do not see and models read: tags, variation selectors, and marks of direction or of no
+    width. Joiners stay, without which some scripts cannot be spelt."""
+    return _INVISIBLE.sub("", text)
 
 
 class Retriever(Protocol):

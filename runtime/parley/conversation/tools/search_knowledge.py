@@ -6,6 +6,7 @@ import msgspec
 
 from parley.conversation.tools.tool import ToolCall, ToolResult, tool
 from parley.errors import KnowledgeUnavailable
+from parley.knowledge.passages import visible
 
 PASSAGES = 5
 """Passages of one search: as many as a question is given to begin with."""
@@ -48,7 +49,12 @@ def search_knowledge(arguments: SearchKnowledge, call: ToolCall) -> ToolResult:
         passages.pop()
     content: dict[str, Any] = {
         "passages": [
-            {"id": number, "document": passage.document, "heading": passage.heading, "text": passage.text}
+            {
+                "id": number,
+                "document": visible(passage.document),
+                "heading": visible(passage.heading),
+                "text": visible(passage.text),
+            }
             for number, passage in enumerate(passages, start=len(call.passages) + 1)
         ]
     }
