@@ -32,6 +32,7 @@ from stacks.settings import architecture, core_package, log_retention, usage_lim
 from stacks.speech import worker_environment
 
 _READ = ("dynamodb:GetItem", "dynamodb:Query")
+_ONLY_READ = {*_READ, "dynamodb:BatchGetItem", "dynamodb:ConditionCheckItem", "dynamodb:Scan"}
 # A transaction needs the permission of each operation in it.
 _READ_WRITE = (*_READ, "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem", "dynamodb:ConditionCheckItem")
 
@@ -312,7 +313,8 @@ class Functions:
         self._admit_requests(function)
         # For the links that it signs: whoever opens one has the rights of its signer.
         grant_objects(bucket, function, prefix=EXPORTS_PREFIX, read=True)
-        jobs.queue.grant_send_messages(function)
+        # Not grant_send_messages: it also admits looking up the queue's address and attributes.
+        function.add_to_role_policy(iam.PolicyStatement(actions=["sqs:SendMessage"], resources=[jobs.queue.queue_arn]))
         return function
 
     def personal_data_jobs(self, *, callback_url: str, user_pool: cognito.IUserPool | None) -> PersonalDataJobs:
@@ -366,7 +368,7 @@ class Functions:
         storage.content_key.grant(function, "kms:Decrypt")
         documents, audio = storage.documents_bucket, storage.audio_bucket
         grant_objects(documents, function, prefix=DOCUMENTS_PREFIX, read=True, delete_versions=True)
-        grant_objects(documents, function, prefix=EXPORTS_PREFIX, write=True, delete_versions=True)
+        grant_objects(documents, function, prefix=EXPORTS_PREFIX, write=True, in_parts=True, delete_versions=True)
         for prefix in (SOURCES_PREFIX, TRANSCRIPTS_PREFIX):
             grant_objects(audio, function, prefix=prefix, read=True, delete_versions=True)
         grant_audio_archive_removal(audio, function)
@@ -486,16 +488,14 @@ class Functions:
 
     def _grant_table(self, function: PythonFunction, table: dynamodb.ITable, *actions: str) -> None:
         function.add_to_role_policy(iam.PolicyStatement(actions=list(actions), resources=[table.table_arn]))
-        self._grant_data_key(function, "dynamodb")
-
-    def _grant_data_key(self, function: PythonFunction, service: str) -> None:
-        """What a service does with the key on the function's behalf; the function itself cannot use the key."""
+        # What DynamoDB does with the key on the function's behalf; the function itself cannot use the key.
+        writing = [] if _ONLY_READ.issuperset(actions) else ["kms:Encrypt", "kms:GenerateDataKey"]
         function.add_to_role_policy(
             iam.PolicyStatement(
-                actions=["kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey"],
+                actions=["kms:Decrypt", "kms:DescribeKey", *writing],
                 resources=[self._storage.encryption_key.key_arn],
                 conditions={
-                    "StringEquals": {"kms:ViaService": f"{service}.{self._stack.region}.{self._stack.url_suffix}"}
+                    "StringEquals": {"kms:ViaService": f"dynamodb.{self._stack.region}.{self._stack.url_suffix}"}
                 },
             )
         )

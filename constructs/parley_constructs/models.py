@@ -9,7 +9,8 @@ from constructs import Construct
 
 type _Conditions = dict[str, dict[str, str]]
 
-_INVOKE = ["bedrock:InvokeModel", "bedrock:InvokeModelWithResponseStream"]
+_INVOKE = "bedrock:InvokeModel"
+_STREAM = "bedrock:InvokeModelWithResponseStream"
 # The operation's page asks for InvokeModel, Amazon's own samples for the action of the operation's name.
 _CONVERSE_BY_VOICE = ["bedrock:InvokeModel", "bedrock:InvokeModelWithBidirectionalStream"]
 
@@ -45,14 +46,16 @@ class BedrockModels:
     def __init__(self, scope: Construct) -> None:
         self._stack = Stack.of(scope)
 
-    def grant_invoke(self, grantee: iam.IGrantable, model_ids: Sequence[str]) -> list[iam.Grant]:
-        """Let `grantee` invoke the models, whole or streamed (`Converse` and `ConverseStream` need the same).
+    def grant_invoke(
+        self, grantee: iam.IGrantable, model_ids: Sequence[str], *, streamed: bool = True
+    ) -> list[iam.Grant]:
+        """Let `grantee` invoke the models (`Converse` needs the same), and stream their answers unless told otherwise.
 
         A foundation model is granted by its exact ARN in the stack's region. An inference profile (an id with a
         geography or `global` before it) needs its own ARN and the foundation model's here and wherever it routes to;
         those are granted for calls through that profile only.
         """
-        return self._grant_all(grantee, model_ids, _INVOKE)
+        return self._grant_all(grantee, model_ids, [_INVOKE, *([_STREAM] if streamed else [])])
 
     def grant_converse_by_voice(self, grantee: iam.IGrantable, model_ids: Sequence[str]) -> list[iam.Grant]:
         """Let `grantee` open bidirectional streams to speech models (`InvokeModelWithBidirectionalStream`)."""

@@ -6,7 +6,8 @@ from aws_cdk import aws_s3 as s3
 from parley_constructs.wildcards import acknowledge_wildcard
 
 _READ = ("s3:GetObject",)
-_WRITE = ("s3:PutObject", "s3:AbortMultipartUpload")
+_WRITE = ("s3:PutObject",)
+_IN_PARTS = ("s3:AbortMultipartUpload",)
 _DELETE = ("s3:DeleteObject",)
 _DELETE_VERSIONS = ("s3:DeleteObjectVersion",)
 
@@ -18,17 +19,18 @@ def grant_objects(
     prefix: str,
     read: bool = False,
     write: bool = False,
+    in_parts: bool = False,
     delete: bool = False,
     delete_versions: bool = False,
 ) -> None:
     """Let `grantee` use the objects whose keys begin with `prefix`, and the bucket's key as far as that needs it.
 
     CDK's own `grant_read` and `grant_read_write` say `s3:GetObject*` and `s3:List*` on the bucket; this names each
-    action. Reading includes listing, because without it a missing object answers 403 and not 404. Deleting versions is
-    for good, and includes listing them. A role's policy that names a prefix must hold a wildcard: the finding is
-    acknowledged here, on the policy, for that prefix only.
+    action. Reading includes listing, because without it a missing object answers 403 and not 404. Writing in parts is
+    giving such an upload up. Deleting versions is for good, and includes listing them. A role's policy that names a
+    prefix must hold a wildcard: the finding is acknowledged here, on the policy, for that prefix only.
     """
-    granted = {_READ: read, _WRITE: write, _DELETE: delete, _DELETE_VERSIONS: delete_versions}
+    granted = {_READ: read, _WRITE: write, _IN_PARTS: in_parts, _DELETE: delete, _DELETE_VERSIONS: delete_versions}
     actions = [action for group, wanted in granted.items() if wanted for action in group]
     objects = bucket.arn_for_objects(f"{prefix}*")
     iam.Grant.add_to_principal(grantee=grantee, actions=actions, resource_arns=[objects])

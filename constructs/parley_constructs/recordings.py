@@ -18,6 +18,7 @@ from constructs import Construct
 from parley_constructs.findings import acknowledge
 from parley_constructs.object_access import grant_objects
 from parley_constructs.python_function import PythonFunction
+from parley_constructs.queue_access import grant_work
 from parley_constructs.wildcards import acknowledge_wildcard
 
 if TYPE_CHECKING:
@@ -169,10 +170,8 @@ class Recordings(Construct):
         rule.add_target(targets.SqsQueue(self.queue, dead_letter_queue=self.dead_letter_queue))
 
     def _consume(self) -> None:
-        self.queue.grant_consume_messages(self.function)
         # To look at a job again later, and to give up.
-        self.queue.grant_send_messages(self.function)
-        self.dead_letter_queue.grant_send_messages(self.function)
+        grant_work(self.queue, self.function, gives_up_to=self.dead_letter_queue)
         mapping = lambda_.EventSourceMapping(
             self,
             "Mapping",

@@ -26,7 +26,12 @@ _ARNS = {
     "AWS::Logs::LogGroup": "logs:{region}:{account}:log-group:{name}:*",
     "AWS::S3::Bucket": "s3:::{name}",
     "AWS::SQS::Queue": "sqs:{region}:{account}:{name}",
+    "AWS::SecretsManager::Secret": "secretsmanager:{region}:{account}:secret:{name}",
 }
+
+
+_NAMED_BY_ARN = {"AWS::SNS::Topic", "AWS::SecretsManager::Secret"}
+"""What `Ref` gives the ARN of."""
 
 
 @dataclass(frozen=True)
@@ -182,7 +187,7 @@ class Templates:
         resource = self._resources.get((stack, name))
         if resource is None:
             raise UnsupportedForm(f"{stack} has no resource {name}.")
-        return self.symbol(stack, name)
+        return self._arn(resource) if resource.type in _NAMED_BY_ARN else self.symbol(stack, name)
 
     def _attribute(self, stack: str, name: str, attribute: str) -> str:
         resource = self._resources.get((stack, name))

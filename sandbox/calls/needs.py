@@ -108,11 +108,9 @@ def _s3(request: Request) -> Iterator[Call]:
     method, query = request.method, request.query
     if not key:
         if method in ("GET", "HEAD") and not query.keys() & _BUCKET_SETTINGS:
-            yield Call("s3:ListBucket", arn)
+            yield Call("s3:ListBucketVersions" if "versions" in query else "s3:ListBucket", arn)
         elif method == "POST" and "delete" in query:
-            for element in ElementTree.fromstring(request.body).iter():  # noqa: S314 - a function's own request
-                if element.tag.rpartition("}")[2] == "Key":
-                    yield Call("s3:DeleteObject", f"{arn}/{element.text}")
+            yield from _deleted(arn, request.body)
         else:
             raise Unknown(f"s3 {method} {request.path}?{'&'.join(query)}")
         return
@@ -135,7 +133,15 @@ def _s3(request: Request) -> Iterator[Call]:
         raise Unknown(f"s3 {method} object?{'&'.join(query)}")
 
 
-_BUCKET_SETTINGS = {"acl", "cors", "encryption", "lifecycle", "location", "policy", "tagging", "versioning", "versions"}
+def _deleted(bucket: str, body: bytes) -> Iterator[Call]:
+    for element in ElementTree.fromstring(body).iter():  # noqa: S314 - a function's own request
+        if element.tag.rpartition("}")[2] == "Object":
+            said = {part.tag.rpartition("}")[2]: part.text for part in element}
+            of_a_version = "Version" if said.get("VersionId") else ""
+            yield Call(f"s3:DeleteObject{of_a_version}", f"{bucket}/{said['Key']}")
+
+
+_BUCKET_SETTINGS = {"acl", "cors", "encryption", "lifecycle", "location", "policy", "tagging", "versioning"}
 _OBJECT_SETTINGS = {"acl", "attributes", "legal-hold", "restore", "retention", "select", "tagging", "torrent"}
 
 _FIELD = re.compile(rb'name="(?P<name>[^"]+)"\r\n(?:[^\r\n]+\r\n)*\r\n(?P<value>[^\r\n]*)\r\n')

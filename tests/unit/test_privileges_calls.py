@@ -112,12 +112,19 @@ _CASES: list[tuple[str, str, dict[str, Any], list[tuple[str, str]]]] = [
     ("s3", "get_object", {"Bucket": "bucket", "Key": "a", "VersionId": "v"}, [("s3:GetObjectVersion", f"{_BUCKET}/a")]),
     ("s3", "put_object", {"Bucket": "bucket", "Key": "a", "Body": b"x"}, [("s3:PutObject", f"{_BUCKET}/a")]),
     ("s3", "delete_object", {"Bucket": "bucket", "Key": "a"}, [("s3:DeleteObject", f"{_BUCKET}/a")]),
+    ("s3", "list_object_versions", {"Bucket": "bucket"}, [("s3:ListBucketVersions", _BUCKET)]),
+    (
+        "s3",
+        "abort_multipart_upload",
+        {"Bucket": "bucket", "Key": "a", "UploadId": "u"},
+        [("s3:AbortMultipartUpload", f"{_BUCKET}/a")],
+    ),
     ("s3", "list_objects_v2", {"Bucket": "bucket", "Prefix": "a/"}, [("s3:ListBucket", _BUCKET)]),
     (
         "s3",
         "delete_objects",
-        {"Bucket": "bucket", "Delete": {"Objects": [{"Key": "a"}, {"Key": "b"}]}},
-        [("s3:DeleteObject", f"{_BUCKET}/a"), ("s3:DeleteObject", f"{_BUCKET}/b")],
+        {"Bucket": "bucket", "Delete": {"Objects": [{"Key": "a"}, {"Key": "b", "VersionId": "v"}]}},
+        [("s3:DeleteObject", f"{_BUCKET}/a"), ("s3:DeleteObjectVersion", f"{_BUCKET}/b")],
     ),
     (
         "s3",

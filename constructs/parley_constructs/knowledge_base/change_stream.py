@@ -9,6 +9,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
+from parley_constructs.table_access import grant_items
 from parley_constructs.wildcards import acknowledge_wildcard
 
 RETRY_ATTEMPTS = 5
@@ -54,9 +55,7 @@ def follow_changes(
     acknowledge_wildcard(
         function, streams, "The streams of one table: listing them is how Lambda finds the current one."
     )
-    _grant(function, ["dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:UpdateItem"], table.table_arn)
-    if table.encryption_key is not None:
-        table.encryption_key.grant(function, "kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey")
+    grant_items(table, function, "BatchGetItem", "GetItem", "UpdateItem")
     _grant(function, ["sqs:SendMessage"], dead_letter_queue.queue_arn)
     queue_key.grant(function, "kms:Decrypt", "kms:GenerateDataKey")
     return lambda_.EventSourceMapping(

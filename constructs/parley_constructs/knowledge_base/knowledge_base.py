@@ -18,6 +18,8 @@ from parley_constructs.findings import acknowledge
 from parley_constructs.models import BedrockModels
 from parley_constructs.object_access import grant_objects
 from parley_constructs.python_function import PythonFunction
+from parley_constructs.queue_access import grant_work
+from parley_constructs.table_access import grant_items
 
 from .change_stream import follow_changes
 from .props import FunctionSettings, KnowledgeBaseProps
@@ -230,10 +232,8 @@ class KnowledgeBase(Construct):
     def _allow_ingestion(self) -> None:
         props = self._props
         function = self.ingestion_function
-        self.ingestion_queue.grant_consume_messages(function)
         # To put back what it has no time for, and to give up what no delivery can mend.
-        self.ingestion_queue.grant_send_messages(function)
-        self.dead_letter_queue.grant_send_messages(function)
+        grant_work(self.ingestion_queue, function, gives_up_to=self.dead_letter_queue)
         mapping = lambda_.EventSourceMapping(
             self,
             "DocumentEventsMapping",
@@ -252,25 +252,20 @@ class KnowledgeBase(Construct):
         )
         # Deleting: a file that a replacement left behind, or that arrived after its document was deleted.
         grant_objects(props.documents_bucket, function, prefix=DOCUMENTS_PREFIX, read=True, delete=True)
-        props.knowledge_table.grant_read_write_data(function)
-        BedrockModels(self).grant_invoke(function, [props.embedding_model])
-        policy = function.role.node.find_child("DefaultPolicy") if function.role else None
-        if policy is not None:
-            acknowledge(
-                policy,
-                {
-                    f"AwsSolutions-IAM5[Action::kms:{action}*]": "CDK's grant on one named key: the variants of one "
-                    "operation, which DynamoDB needs on the table's key."
-                    for action in ("GenerateDataKey", "ReEncrypt")
-                },
-            )
+        # Scanning: chunks are copied into another index, or embedded again for a damaged one.
+        grant_items(
+            props.knowledge_table,
+            function,
+            *("BatchGetItem", "BatchWriteItem", "GetItem", "PutItem", "Query", "Scan", "UpdateItem"),
+        )
+        BedrockModels(self).grant_invoke(function, [props.embedding_model], streamed=False)
 
     def _allow_retrieval(self) -> None:
         props = self._props
-        props.knowledge_table.grant_read_data(self.retrieval_function)
+        grant_items(props.knowledge_table, self.retrieval_function, "BatchGetItem", "GetItem")
         # For the links to documents that it signs: whoever opens one has the rights of its signer, no others.
         grant_objects(props.documents_bucket, self.retrieval_function, prefix=DOCUMENTS_PREFIX, read=True)
-        BedrockModels(self).grant_invoke(self.retrieval_function, [props.embedding_model])
+        BedrockModels(self).grant_invoke(self.retrieval_function, [props.embedding_model], streamed=False)
 
     def _follow_changes(self, environment: dict[str, str], stores: Sequence[BoundStore]) -> PythonFunction | None:
         props = self._props
@@ -289,7 +284,7 @@ class KnowledgeBase(Construct):
         )
         for store in stores:
             store.grant_write(function)
-        BedrockModels(self).grant_invoke(function, [props.embedding_model])
+        BedrockModels(self).grant_invoke(function, [props.embedding_model], streamed=False)
         return function
 
     def _forgetting(self, environment: dict[str, str], stores: Sequence[BoundStore]) -> PythonFunction | None:
