@@ -2,14 +2,14 @@
 
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from operations.environment import OperationError
 from operations.privileges.policies import Call, Statement, action_matches, allows, resource_matches
-from operations.privileges.templates import Function
+from operations.privileges.templates import Function, Templates
 
 UNNAMEABLE = {
     # https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsx-ray.html: no resource types.
@@ -103,24 +103,18 @@ class Proof:
     """Functions of the environment that no test drives, although the recording's environment has them."""
 
 
-def prove(
-    functions: Iterable[Function],
-    calls: Mapping[str, set[Call]],
-    keys: Mapping[str, str],
-    *,
-    region: str,
-    accepted: Callable[[str, Finding], bool],
-) -> Proof:
-    """Hold `calls`, by function, against the functions' roles; `keys` names the key of each encrypted resource.
+def prove(templates: Templates, calls: Mapping[str, set[Call]], *, accepted: Callable[[str, Finding], bool]) -> Proof:
+    """Hold `calls`, by function, against the roles of an environment's functions.
 
     `accepted("unused" or "elsewhere", finding)` tells whether a reviewed reason covers a finding.
     """
     proof = Proof()
-    for function in functions:
+    for function in templates.functions:
         own = calls.get(function.name, set())
         if not own:
             proof.undriven.append(function.module)
-        made = set(_with_keys([*own, *function.called_by_lambda], keys, region))
+        released = (replace(call, resource=templates.aliases.get(call.resource, call.resource)) for call in own)
+        made = set(_with_keys([*released, *function.called_by_lambda], templates.keys, templates.region))
         for call in sorted(made, key=lambda call: (call.action, call.resource)):
             finding = Finding(function.module, call.action, call.resource, call.context)
             if not allows(function.statements, call) and not accepted("elsewhere", finding):

@@ -30,7 +30,7 @@ _ARNS = {
 }
 
 
-_NAMED_BY_ARN = {"AWS::SNS::Topic", "AWS::SecretsManager::Secret"}
+_NAMED_BY_ARN = {"AWS::Lambda::Alias", "AWS::SNS::Topic", "AWS::SecretsManager::Secret"}
 """What `Ref` gives the ARN of."""
 
 
@@ -76,6 +76,12 @@ class Templates:
                 for value in _values_at(resource.properties, path):
                     found[self._arn(resource)] = self._key_arn(resource.stack, value)
         return found
+
+    @cached_property
+    def aliases(self) -> dict[str, str]:
+        """The ARN by which a function is invoked that is released by an alias, by the function's own ARN."""
+        released = {self._arn(alias): alias for alias in self._of("AWS::Lambda::Alias")}
+        return {arn.rpartition(":")[0]: arn for arn in released}
 
     @property
     def callback(self) -> str:
@@ -145,12 +151,12 @@ class Templates:
         if "VpcConfig" in properties:
             yield from (Call(f"ec2:{action}", "*") for action in _NETWORK_INTERFACES)
         for mapping in self._of("AWS::Lambda::EventSourceMapping"):
-            if self._target(mapping.stack, mapping.properties["FunctionName"]) == function:
+            if self._invoked(mapping) == function:
                 source = self.resolve(mapping.stack, mapping.properties["EventSourceArn"])
                 yield from (Call(action, resource) for action, resource in _reading(source))
                 yield from self._on_failure(mapping.stack, mapping.properties)
         for invocations in self._of("AWS::Lambda::EventInvokeConfig"):
-            if self._target(invocations.stack, invocations.properties["FunctionName"]) == function:
+            if self._invoked(invocations) == function:
                 yield from self._on_failure(invocations.stack, invocations.properties)
 
     def _on_failure(self, stack: str, properties: Mapping[str, Any]) -> Iterator[Call]:
@@ -173,6 +179,11 @@ class Templates:
             case {"Ref": str(name)} | {"Fn::GetAtt": [str(name), *_]}:
                 return self._resources.get((stack, name))
         return None
+
+    def _invoked(self, resource: Resource) -> Resource | None:
+        """The function that a resource names, also by an alias of it."""
+        named = self._target(resource.stack, resource.properties["FunctionName"])
+        return self._invoked(named) if named is not None and named.type == "AWS::Lambda::Alias" else named
 
     def _ref(self, stack: str, name: str) -> str:
         pseudo = {
@@ -203,6 +214,11 @@ class Templates:
         return f"arn:aws:{service}:{self.region}:{ACCOUNT}:{own}" if attribute.endswith("Arn") else f"{own}.{attribute}"
 
     def _arn(self, resource: Resource) -> str:
+        if resource.type == "AWS::Lambda::Alias":
+            function = self._invoked(resource)
+            if function is None:
+                raise UnsupportedForm(f"{resource.path} is an alias of a function that is not in its stack.")
+            return f"{self._arn(function)}:{resource.properties['Name']}"
         own = self.symbol(resource.stack, resource.logical_id)
         pattern = _ARNS.get(resource.type, f"{resource.type.split('::')[1].lower()}:{{region}}:{{account}}:{{name}}")
         return "arn:aws:" + pattern.format(region=self.region, account=ACCOUNT, name=own)

@@ -89,13 +89,7 @@ def _templates(*statements: dict[str, Any], **more: Any) -> Templates:
 
 def _prove(templates: Templates, *calls: Call, reasons: Reasons | None = None) -> Proof:
     accepted = (reasons or Reasons(Accepted([], []))).of("local")
-    return prove(
-        templates.functions,
-        {"App.Function": set(calls)},
-        templates.keys,
-        region=templates.region,
-        accepted=accepted,
-    )
+    return prove(templates, {"App.Function": set(calls)}, accepted=accepted)
 
 
 def _only(templates: Templates) -> Function:
@@ -197,6 +191,23 @@ def test_a_stream_is_read_with_the_tables_key_and_a_failure_is_told_to_a_queue()
         *("dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams"),
         *("sqs:SendMessage", "kms:Decrypt"),
     }
+
+
+def test_a_function_that_is_released_by_an_alias_is_called_and_fed_through_it() -> None:
+    alias = {"Type": "AWS::Lambda::Alias", "Properties": {"FunctionName": {"Ref": "Function"}, "Name": "live"}}
+    mapping = {
+        "Type": "AWS::Lambda::EventSourceMapping",
+        "Properties": {"FunctionName": {"Ref": "Alias"}, "EventSourceArn": {"Fn::GetAtt": ["Queue", "Arn"]}},
+    }
+    templates = _templates(
+        _allow("lambda:InvokeFunction", {"Ref": "Alias"}),
+        _allow(["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"], {"Fn::GetAtt": ["Queue", "Arn"]}),
+        Alias=alias,
+        Mapping=mapping,
+        Queue={"Type": "AWS::SQS::Queue", "Properties": {}},
+    )
+
+    assert _prove(templates, Call("lambda:InvokeFunction", _ARN.format("lambda", "function:App.Function"))) == Proof()
 
 
 def test_a_function_in_a_network_that_is_traced_needs_what_lambda_needs_for_both() -> None:
