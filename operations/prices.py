@@ -128,7 +128,7 @@ HOSTED_ZONE = Price(
 
 QUEUE_REQUEST = Price(0.40 / 1e6, "request", "https://aws.amazon.com/sqs/pricing/", f"{_INFRACOST}/sqs_queue_test")
 FREE_QUEUE_REQUESTS = 1_000_000
-"""Of every account and month, always: https://aws.amazon.com/sqs/pricing/."""
+"""Of every account and month, always; read at https://cloudburn.io/blog/amazon-sqs-pricing."""
 
 OUT_GB = Price(
     0.09, "GB to the internet", "https://aws.amazon.com/ec2/pricing/on-demand/", f"{_INFRACOST}/data_transfer_test"
@@ -136,12 +136,15 @@ OUT_GB = Price(
 """Of the first 10 TB a month."""
 
 _BEDROCK = "https://aws.amazon.com/bedrock/pricing/"
-_AGGREGATORS = "pages that reproduce Amazon's list"
+_AGGREGATORS = "public pages and repositories that quote it"
 EMBEDDED_TOKEN = Price(0.02 / 1e6, "token", _BEDROCK, _AGGREGATORS)
 """Titan Text Embeddings V2."""
 SPEECH_TOKEN_IN = Price(3.00 / 1e6, "token", _BEDROCK, _AGGREGATORS)
 SPEECH_TOKEN_OUT = Price(12.00 / 1e6, "token", _BEDROCK, _AGGREGATORS)
 """Nova 2 Sonic's speech."""
+FILTERED_TEXT = Price(0.15 / 1e3, "text unit of 1,000 characters, content filter", _BEDROCK, _AGGREGATORS)
+MASKED_TEXT = Price(0.10 / 1e3, "text unit of 1,000 characters, sensitive information", _BEDROCK, _AGGREGATORS)
+"""Bedrock Guardrails."""
 TRANSCRIBED_MINUTE = Price(0.024, "minute heard", "https://aws.amazon.com/transcribe/pricing/", _AGGREGATORS)
 SPOKEN_CHARACTER = Price(
     30.00 / 1e6,

@@ -5,6 +5,7 @@ from the code, and stands here as constants; no invoice has confirmed them.
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -50,6 +51,10 @@ PDF_BYTES_A_TOKEN = 20
 CUSTOM_METRICS = 30
 """That functions report when they are used."""
 FREE_CUSTOM_METRICS = 10
+
+TOKEN_CHARACTERS = 4
+QUESTION_TEXT_UNITS = 1
+"""Of a question that a guardrail judges: it is not shown what else is in the prompt."""
 
 SPOKEN_CHARACTERS = 15
 """A second of speech."""
@@ -101,6 +106,11 @@ class _Deployed:
         variables: Mapping[str, Any] = self._functions[f"{function}.handler"]["Environment"]["Variables"]
         return variables.get(name)
 
+    def guardrail(self) -> Mapping[str, Any] | None:
+        """The guardrail that the templates make."""
+        found = next(self._assembly.resources("AWS::Bedrock::Guardrail"), None)
+        return found.properties if found else None
+
     def speaks_through_cascade(self) -> bool:
         """Whether the engine that a call gets unless it asks for another is `cascade`."""
         engines = self.setting("voice_worker", "VOICE_ENGINES")
@@ -143,6 +153,7 @@ def _turn(deployed: _Deployed, profile: Profile, unpriced: list[str]) -> list[Li
             lines.append(Line("S3", "vector queries", 1, prices.VECTOR_QUERY))
         if deployed.has("AWS::OpenSearchServerless::CollectionGroup"):
             _say(unpriced, "OCU hours of a NextGen collection while it is awake, 0.24 dollars each")
+    lines += _guardrail(deployed, profile, unpriced)
     lines += _edge(deployed, TURN_OUT_BYTES)
     return lines + _model(deployed.model(), profile.input_tokens, profile.output_tokens, unpriced)
 
@@ -208,6 +219,21 @@ def _any_use(deployed: _Deployed, profile: Profile) -> list[Line]:
     return lines
 
 
+def _guardrail(deployed: _Deployed, profile: Profile, unpriced: list[str]) -> list[Line]:
+    policies = deployed.guardrail()
+    if policies is None:
+        if deployed.setting("chat", "GUARDRAIL"):
+            _say(unpriced, "a guardrail that is in no template")
+        return []
+    answer = math.ceil(profile.output_tokens * TOKEN_CHARACTERS / 1000)
+    lines = []
+    if "ContentPolicyConfig" in policies:
+        lines.append(Line("Bedrock", "text filtered", QUESTION_TEXT_UNITS + answer, prices.FILTERED_TEXT))
+    if "SensitiveInformationPolicyConfig" in policies:
+        lines.append(Line("Bedrock", "text masked", answer, prices.MASKED_TEXT))
+    return lines
+
+
 def _invocation(what: str, gb_seconds: float) -> list[Line]:
     return [
         Line("Lambda", f"GB-seconds of {what}", gb_seconds, prices.GB_SECOND),
@@ -259,7 +285,7 @@ def _model(model: str, input_tokens: float, output_tokens: float, unpriced: list
     if read is None or written is None:
         _say(unpriced, f"the model {model}")
         return []
-    source = ("token", _MODELS_SOURCE, "pages that reproduce Amazon's list", str(MODELS_READ))
+    source = ("token", _MODELS_SOURCE, "third parties that reproduce Amazon's list", str(MODELS_READ))
     return [
         Line("Bedrock", f"tokens to {model}", input_tokens, Price(read / million, *source)),
         Line("Bedrock", f"tokens of {model}", output_tokens, Price(written / million, *source)),

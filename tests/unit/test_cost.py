@@ -249,6 +249,16 @@ def test_the_edge_is_paid_for_where_there_is_one() -> None:
     assert "data transfer" in without
 
 
+def test_a_guardrail_is_paid_for_by_what_it_judges() -> None:
+    policies: dict[str, Any] = {"ContentPolicyConfig": {}, "SensitiveInformationPolicyConfig": {}}
+    guarded = usage(an_assembly(*WHOLE, a_resource("Bedrock::Guardrail", **policies)), profiles.PROFILES["team"])
+    plain = usage(an_assembly(*WHOLE), profiles.PROFILES["team"])
+    # A question of up to 1,000 characters and an answer of 1,200 are filtered, and the answer is masked.
+    assert total(guarded.turn) - total(plain.turn) == pytest.approx(3 * 0.15e-3 + 2 * 0.10e-3)
+    unseen = usage(an_assembly(TABLE, a_function("chat", GUARDRAIL="{}")), profiles.PROFILES["team"])
+    assert unseen.unpriced == ["a guardrail that is in no template"]
+
+
 def test_a_model_without_a_price_is_said_once() -> None:
     odd = json.dumps({"quick": ["us.example.unheard-of-v1:0"]})
     chat, voice = a_function("chat", MODELS=odd), a_function("voice_worker", VOICE_MODEL="example.voice-v1:0")
