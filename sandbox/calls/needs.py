@@ -264,8 +264,16 @@ def _secretsmanager(request: Request) -> Iterator[Call]:
     )
 
 
+def _cognito(request: Request) -> Iterator[Call]:
+    if request.operation not in ("AdminDeleteUser", "AdminGetUser", "ListUsers"):
+        raise Unknown(f"cognito-idp {request.operation}")
+    pool = request.json()["UserPoolId"]
+    yield Call(f"cognito-idp:{request.operation}", request.arn(f"userpool/{pool}"))
+
+
 _SERVICES: dict[str, Callable[[Request], Iterator[Call]]] = {
     "bedrock": _bedrock,
+    "cognito-idp": _cognito,
     "dynamodb": _dynamodb,
     "execute-api": _connections,
     "kms": _kms,

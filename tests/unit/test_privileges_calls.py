@@ -212,6 +212,13 @@ _CASES: list[tuple[str, str, dict[str, Any], list[tuple[str, str]]]] = [
         {"SecretId": _ARN.format("secretsmanager", "secret:s")},
         [("secretsmanager:GetSecretValue", _ARN.format("secretsmanager", "secret:s"))],
     ),
+    (
+        "cognito-idp",
+        "admin_delete_user",
+        {"UserPoolId": "us-east-1_x", "Username": "x"},
+        [("cognito-idp:AdminDeleteUser", _ARN.format("cognito-idp", "userpool/us-east-1_x"))],
+    ),
+    ("cognito-idp", "list_groups", {"UserPoolId": "us-east-1_x"}, [("cognito-idp:?", "cognito-idp ListGroups")]),
     ("sns", "list_topics", {}, [("sns:?", "sns POST /")]),
     ("dynamodb", "list_tables", {}, [("dynamodb:?", "dynamodb ListTables")]),
     ("sqs", "purge_queue", {"QueueUrl": "http://127.0.0.1:1/0/q"}, [("sqs:?", "sqs PurgeQueue")]),
