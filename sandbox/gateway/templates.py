@@ -33,6 +33,8 @@ _JAVASCRIPT_ESCAPES = {
 }
 # An audio frame is 3,840 characters of which sixty need escaping: none of the others may cost anything.
 _ESCAPED = re.compile(r"""[^ -~]|[\\'"/]""")
+# What means itself in a regular expression, and in what takes the place of its matches.
+_PLAIN = re.compile(r"[\w '\"!/,:;=-]+", re.ASCII)
 _PATH_STEP = re.compile(
     r"\.(?P<name>[^.\[\]]+)|\['(?P<single>[^']*)'\]|\[\"(?P<double>[^\"]*)\"\]|\[(?P<index>-?\d+)\]"
 )
@@ -104,6 +106,8 @@ class _Text(str):
     """A string with the methods of Java's that templates use."""
 
     def replaceAll(self, pattern: str, replacement: str) -> "_Text":
+        if _PLAIN.fullmatch(pattern) and _PLAIN.fullmatch(replacement):
+            return _Text(self.replace(pattern, replacement))
         return _Text(re.sub(pattern, re.sub(r"\$(\d)", r"\\\1", replacement), self))
 
     def length(self) -> int:
@@ -191,7 +195,12 @@ class _Input:
 
 class _Util:
     def escapeJavaScript(self, value: object) -> str:
-        return _Text(_ESCAPED.sub(_escape, str(value)))
+        text = str(value)
+        if text.isascii() and text.isprintable():
+            for character in "\\'\"/":
+                text = text.replace(character, _JAVASCRIPT_ESCAPES[character])
+            return _Text(text)
+        return _Text(_ESCAPED.sub(_escape, text))
 
     def base64Encode(self, value: object) -> str:
         return _Text(base64.b64encode(str(value).encode()).decode())
