@@ -37,9 +37,7 @@ class EdgeStack(EnvironmentStack):
                 self,
                 "Certificate",
                 domain_name=configuration.domain,
-                hosted_zone=hosted_zone(self, configuration.domain, configuration.hosted_zone_id)
-                if configuration.hosted_zone_id
-                else None,
+                hosted_zone=hosted_zone(self, configuration.domain, configuration.hosted_zone_id),
             )
 
 
@@ -66,8 +64,10 @@ class EdgeLogStack(EnvironmentStack):
         )
 
 
-def hosted_zone(stack: Stack, domain: str, hosted_zone_id: str) -> route53.IHostedZone:
-    """The zone that the domain's records are written into; it may be the zone of a name above it."""
+def hosted_zone(stack: Stack, domain: str | None, hosted_zone_id: str | None) -> route53.IHostedZone | None:
+    """The zone that the domain's records are written into, if it is known; it may be the zone of a name above it."""
+    if domain is None or hosted_zone_id is None:
+        return None
     return route53.HostedZone.from_hosted_zone_attributes(
         stack, "HostedZone", hosted_zone_id=hosted_zone_id, zone_name=domain
     )

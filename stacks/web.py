@@ -2,8 +2,6 @@
 
 from aws_cdk import App, CfnOutput
 from aws_cdk import aws_kms as kms
-from aws_cdk import aws_route53 as route53
-from aws_cdk import aws_route53_targets as route53_targets
 from aws_cdk import aws_s3 as s3
 from parley_constructs.identity import CognitoIdentity
 from parley_constructs.origin_secret import OriginSecret, OriginSecretRotation
@@ -58,6 +56,7 @@ class WebStack(EnvironmentStack):
                 connect_sources=[*cognito, *documents],
                 domain_name=configuration.domain,
                 certificate=certificate,
+                hosted_zone=hosted_zone(self, configuration.domain, configuration.hosted_zone_id),
                 web_acl_arn=web_acl.arn if web_acl else None,
                 origin_secret=origin_secret,
                 log_retention=log_retention(configuration),
@@ -78,18 +77,8 @@ class WebStack(EnvironmentStack):
                 log_retention=log_retention(configuration),
                 log_encryption_key=encryption_key,
             )
-        self._name(configuration)
         CfnOutput(self, "WebUrl", value=self.web.url)
         CfnOutput(self, "DistributionDomainName", value=self.web.distribution.distribution_domain_name)
-
-    def _name(self, configuration: Configuration) -> None:
-        """Answer the domain's name, over both versions of IP; without a hosted zone somebody else does."""
-        if configuration.domain is None or configuration.hosted_zone_id is None:
-            return
-        zone = hosted_zone(self, configuration.domain, configuration.hosted_zone_id)
-        target = route53.RecordTarget.from_alias(route53_targets.CloudFrontTarget(self.web.distribution))
-        route53.ARecord(self, "Ipv4Name", zone=zone, target=target)
-        route53.AaaaRecord(self, "Ipv6Name", zone=zone, target=target)
 
     def _page_config(self, configuration: Configuration, assistant: AssistantStack) -> dict[str, object]:
         config: dict[str, object] = {

@@ -10,6 +10,8 @@ from aws_cdk import aws_cloudfront_origins as origins
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
+from aws_cdk import aws_route53 as route53
+from aws_cdk import aws_route53_targets as route53_targets
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_s3_deployment as s3_deployment
 from constructs import Construct
@@ -50,6 +52,7 @@ class WebDistributionProps:
     config: becomes `/config.json`; values may be tokens.
     connect_sources: further origins that the page's scripts call (`connect-src`), such as Cognito's.
     domain_name, certificate: a name of your own, and a certificate for it from us-east-1. Both or neither.
+    hosted_zone: gets the records of `domain_name`, for both versions of IP; without it somebody else writes them.
     web_acl_arn: a web ACL of scope CLOUDFRONT.
     price_class: where the page is served from; by default North America, Europe and Israel.
     origin_secret: is sent to the APIs in the header ORIGIN_HEADER, so that their functions can refuse whom went round
@@ -65,6 +68,7 @@ class WebDistributionProps:
     connect_sources: Sequence[str] = ()
     domain_name: str | None = None
     certificate: acm.ICertificate | None = None
+    hosted_zone: route53.IHostedZone | None = None
     web_acl_arn: str | None = None
     origin_secret: OriginSecret | None = None
     price_class: cloudfront.PriceClass = cloudfront.PriceClass.PRICE_CLASS_100
@@ -138,6 +142,7 @@ class WebDistribution(Construct):
             web_acl_id=props.web_acl_arn,
         )
         self.url = f"https://{props.domain_name or self.distribution.distribution_domain_name}"
+        self._name()
         self._deploy_page()
         self._log()
         self._acknowledge_findings()
@@ -214,6 +219,15 @@ class WebDistribution(Construct):
                 ]
             ),
         )
+
+    def _name(self) -> None:
+        props = self._props
+        if props.domain_name is None or props.hosted_zone is None:
+            return
+        target = route53.RecordTarget.from_alias(route53_targets.CloudFrontTarget(self.distribution))
+        for construct_id, record in (("Ipv4Name", route53.ARecord), ("Ipv6Name", route53.AaaaRecord)):
+            # With the dot it is the whole name, whatever the zone's is.
+            record(self, construct_id, zone=props.hosted_zone, record_name=f"{props.domain_name}.", target=target)
 
     def _deploy_page(self) -> None:
         props = self._props

@@ -7,10 +7,13 @@ from typing import Any
 import pytest
 from aws_cdk import App, Environment, Stack
 from aws_cdk import aws_certificatemanager as acm
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_route53 as route53
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_s3_deployment as s3_deployment
 from parley_constructs.findings import acknowledge
 from parley_constructs.identity import ApiKeyIdentity
+from parley_constructs.origin_secret import ORIGIN_HEADER, OriginSecret
 from parley_constructs.python_function import PythonFunction
 from parley_constructs.voice_api import VoiceApi, VoiceApiProps
 from parley_constructs.web import WebDistribution, WebDistributionProps, admit_distributions
@@ -63,7 +66,17 @@ def _build(app: App) -> None:
             certificate=acm.Certificate.from_certificate_arn(
                 stack, "Certificate", "arn:aws:acm:us-east-1:111111111111:certificate/1"
             ),
+            hosted_zone=route53.HostedZone.from_hosted_zone_attributes(
+                stack, "Zone", hosted_zone_id="Z0123456789", zone_name="example.com"
+            ),
             web_acl_arn="arn:aws:wafv2:us-east-1:111111111111:global/webacl/a/1",
+            origin_secret=OriginSecret(
+                Stack(app, "NamedSecret", env=virginia),
+                "OriginSecret",
+                encryption_key=kms.Key.from_key_arn(
+                    stack, "Key", "arn:aws:kms:us-east-1:111111111111:key/00000000-0000-0000-0000-000000000000"
+                ),
+            ),
         ),
     )
 
@@ -133,6 +146,45 @@ def test_access_is_logged_without_query_strings_where_cloudfront_allows_it(templ
         assert "Logging" not in _distribution(template)
     assert of_type(templates["Named"], "AWS::Logs::Delivery")
     assert not of_type(templates["Web"], "AWS::Logs::Delivery")
+
+
+def test_a_name_is_answered_over_both_versions_of_ip(templates: dict[str, Template]) -> None:
+    records = [each["Properties"] for each in of_type(templates["Named"], "AWS::Route53::RecordSet").values()]
+    assert sorted((record["Type"], record["Name"]) for record in records) == [
+        ("A", "assistant.example.com."),
+        ("AAAA", "assistant.example.com."),
+    ]
+    assert all("WebDistribution" in json.dumps(record["AliasTarget"]["DNSName"]) for record in records)
+    assert {record["HostedZoneId"] for record in records} == {"Z0123456789"}
+    assert not of_type(templates["Web"], "AWS::Route53::RecordSet")
+
+
+def test_the_apis_and_nobody_else_are_sent_the_origins_secret(templates: dict[str, Template]) -> None:
+    for origin in _distribution(templates["Named"])["Origins"]:
+        if "S3OriginConfig" in origin:
+            assert "OriginCustomHeaders" not in origin
+            continue
+        [header] = origin["OriginCustomHeaders"]
+        assert header["HeaderName"] == ORIGIN_HEADER
+        reference = json.dumps(header["HeaderValue"])
+        assert "{{resolve:secretsmanager:" in reference
+        assert ":SecretString:current}}" in reference
+    assert ORIGIN_HEADER not in json.dumps(templates["Web"])
+
+
+def test_the_apis_are_told_of_the_viewer_whatever_it_says_itself(templates: dict[str, Template]) -> None:
+    behaviors = {each["PathPattern"]: each for each in _distribution(templates["Named"])["CacheBehaviors"]}
+    assert all(len(behavior["FunctionAssociations"]) == 1 for behavior in behaviors.values())
+    for function in ("StripApiPath", "TellOfViewer"):
+        source = only(templates["Named"], "AWS::CloudFront::Function", having=function)["FunctionCode"]
+        headers = {"host": {"value": "talk.example.com"}, "x-parley-viewer": {"value": "forged"}}
+        event = {"viewer": {"ip": "192.0.2.7"}, "request": {"uri": "/api/chat", "headers": headers}}
+        script = f"{source}\nconsole.log(JSON.stringify(handler({json.dumps(event)})))"
+        result = subprocess.run(["node", "-e", script], capture_output=True, text=True, check=True, timeout=60)
+        told = json.loads(result.stdout)["headers"]
+        assert told["x-parley-viewer"] == {"value": "192.0.2.7"}
+        assert told["x-parley-host"] == {"value": "talk.example.com"}
+    assert not [name for name in of_type(templates["Web"], "AWS::CloudFront::Function") if "TellOfViewer" in name]
 
 
 def test_a_certificate_without_a_name_is_refused() -> None:
