@@ -278,7 +278,7 @@ def crowd(steps: Sequence[int], *, seconds: float) -> Mapping[str, Measurement]:
     for outcome in outcomes:
         p99 = percentile(outcome.relay, 99) + FRAME_SECONDS if outcome.relay else 0.0
         measured[f"{outcome.calls} calls: relay p99, the frame included"] = measurement(
-            p99 * 1000, "ms", baseline=CROWD_P99_MS, note=_note(outcome)
+            p99 * 1000, "ms", baseline=CROWD_P99_MS, note=note(outcome)
         )
         if len(outcome.ready) == outcome.calls:
             measured[f"{outcome.calls} calls: the last is ready after"] = measurement(
@@ -309,7 +309,8 @@ async def _crowd(steps: Sequence[int], *, seconds: float) -> list[Outcome]:
     return outcomes
 
 
-def _note(outcome: Outcome) -> str:
+def note(outcome: Outcome) -> str:
+    """What is to be said of a number of calls; of the one that broke, also what did, and who was busiest."""
     parts = []
     if outcome.relay:
         parts.append(f"relay p50 {(median(outcome.relay) + FRAME_SECONDS) * 1000:.0f} ms")
@@ -318,7 +319,18 @@ def _note(outcome: Outcome) -> str:
     parts.append(f"{outcome.said:,} frames, {outcome.lost} lost, {outcome.reordered} reordered")
     if outcome.broken:
         parts.append(f"BROKE: {outcome.broken}")
+        if outcome.used:
+            parts.append(f"busiest then: {_busiest(outcome)}")
     return "; ".join(parts)
+
+
+def _busiest(outcome: Outcome) -> str:
+    """Who used most of a processor when a promise broke, and whose that is."""
+    name, used = max(outcome.used.items(), key=lambda item: item[1].cpu)
+    owner = {"ministack": "an emulator", "models": "an emulator", "callers": "the benchmark's own"}.get(
+        name, "Parley's"
+    )
+    return f"{name} ({owner}), {used.cpu / outcome.seconds:.2f} cores"
 
 
 def _busy(outcome: Outcome) -> str:

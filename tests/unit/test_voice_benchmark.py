@@ -7,7 +7,7 @@ import pytest
 from parley_client import Session
 
 from benchmarks import voice_cost
-from benchmarks.voice_calls import FRAME_SECONDS, Call, Outcome, percentile
+from benchmarks.voice_calls import FRAME_SECONDS, Call, Outcome, note, percentile
 from benchmarks.voice_processes import Used
 from benchmarks.voice_recordings import errors, samples, words
 from benchmarks.voice_sizes import bundle_bytes
@@ -54,6 +54,14 @@ def test_what_breaks_is_named() -> None:
     kept.troubles = Counter({"reconnection": 2})
     assert kept.broken == "2 x reconnection"
     assert Outcome(1, relay=[0.2] * 100).broken == "relay p99 above 250 ms"
+
+
+def test_the_row_of_the_number_that_breaks_says_who_was_busiest() -> None:
+    used = {"workers": Used(3.0, 100.0), "ministack": Used(9.0, 500.0)}
+    late = Outcome(30, ready=[1.0], seconds=10.0, relay=[0.2] * 100, said=100, used=used)
+    assert "BROKE: relay p99 above 250 ms; busiest then: ministack (an emulator), 0.90 cores" in note(late)
+    kept = Outcome(1, seconds=10.0, relay=[0.02] * 100, said=100, used=used)
+    assert "busiest" not in note(kept)
 
 
 def test_only_parleys_own_processes_count() -> None:
