@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -108,7 +109,13 @@ def run(
     What stops it is one sentence on standard error, and ends it with `failed`; an interrupt says `interrupted`.
     """
     try:
-        return work(options)
+        status = work(options)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # Whoever read it has read enough. Python's own farewell must not try it again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
     except (OperationError, SandboxError) as error:
         print(error, file=sys.stderr)
         return failed
@@ -116,7 +123,8 @@ def run(
         print(aws_trouble(options.env, error), file=sys.stderr)
         return failed
     except KeyboardInterrupt:
-        print(interrupted, file=sys.stderr)
+        if interrupted:
+            print(interrupted, file=sys.stderr)
         return INTERRUPTED
 
 

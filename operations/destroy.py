@@ -10,7 +10,7 @@ from operations.deployed import Resource, Stack, regions, resources, stack_named
 from operations.environment import Place, environments, locate
 from operations.kinds import Search
 from operations.memory import FILE
-from operations.proof import prove
+from operations.proof import PATIENCE, prove
 from operations.teardown import (
     KEY_DAYS,
     belongings,
@@ -22,6 +22,9 @@ from operations.teardown import (
 )
 from sandbox.progress import Progress
 from sandbox.state import State, read_json
+
+SANDBOX_PATIENCE = 5.0
+"""Seconds, as `PATIENCE`: the sandbox's lists are exact, but its functions end in their own time."""
 
 _EXAMPLES = """\
   scripts/destroy                                 the sandbox's deployment; asks for its name
@@ -81,7 +84,9 @@ def _work(options: argparse.Namespace) -> int:
     with Progress(command.console(stderr=True)) as progress:
         _remove(place, [*present, *shared], things, search, progress)
         progress.update("proof", "looking for what is left")
-        checks = prove(place, search, things, regions(place), patience=5.0 if place.is_sandbox else 60.0)
+        checks = prove(
+            place, search, things, regions(place), patience=SANDBOX_PATIENCE if place.is_sandbox else PATIENCE
+        )
         progress.done("proof", "looked for everything")
     if place.is_sandbox and not command.is_failed(checks):
         # What this machine remembers of documents that are gone.

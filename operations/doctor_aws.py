@@ -32,7 +32,7 @@ _REFUSED = frozenset(
 )
 _GEOGRAPHY = re.compile(r"^(global|us|us-gov|eu|ca|jp|au|apac)\.")
 # docs.aws.amazon.com/general/latest/gr/apigateway.html
-_API_RATE, _API_BURST = "L-8A5B8E43", "L-CDF5615A"
+_API_RATE = "L-8A5B8E43"
 # What a stage's throttles multiply: stacks/assistant.py.
 _MESSAGES_PER_REQUEST, _FRAMES_PER_CALL = 10, 12
 _TABLES = 8
@@ -201,19 +201,18 @@ def _quotas(place: Place, configuration: "Configuration") -> Iterator[Check]:
         ),
     )
     rate = sizes.throttle_rate * (1 + _MESSAGES_PER_REQUEST) + calls * _FRAMES_PER_CALL
-    burst = sizes.throttle_burst * (1 + _MESSAGES_PER_REQUEST) + calls * _FRAMES_PER_CALL
-    for what, code, needed in (("API Gateway rate", _API_RATE, rate), ("API Gateway burst", _API_BURST, burst)):
-        yield _looked_at(what, partial(_api_quota, place, what, code, needed))
+    # The burst follows from the rate: nobody can ask for another.
+    yield _looked_at("API Gateway rate", partial(_api_quota, place, rate))
     if sizes.table_billing == "provisioned":
         yield _looked_at("DynamoDB capacity", lambda: _table_capacity(place, sizes.table_max_capacity))
     if calls and _speaks(configuration):
         yield _looked_at("calls of the speech model", lambda: _speech_calls(place, configuration.models.voice, calls))
 
 
-def _api_quota(place: Place, what: str, code: str, needed: int) -> Check:
-    quota = place.client("service-quotas").get_service_quota(ServiceCode="apigateway", QuotaCode=code)["Quota"]
+def _api_quota(place: Place, needed: int) -> Check:
+    quota = place.client("service-quotas").get_service_quota(ServiceCode="apigateway", QuotaCode=_API_RATE)["Quota"]
     remedy = "Ask for more under Service Quotas, API Gateway, or lower sizes in cdk.json."
-    return _enough(what, quota["Value"], needed, "what all stages' throttles admit together", remedy)
+    return _enough("API Gateway rate", quota["Value"], needed, "what all stages' throttles admit together", remedy)
 
 
 def _table_capacity(place: Place, largest: int) -> Check:

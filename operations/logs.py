@@ -12,12 +12,14 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from botocore.exceptions import ClientError
 from rich.text import Text
 
 from operations import command
 from operations.command import OperationError
 from operations.deployed import Resource, resources, stacks
 from operations.environment import Place, locate
+from operations.kinds import is_missing
 
 MOST = 10_000
 """Lines that one look reads at most from one log group."""
@@ -168,9 +170,10 @@ def _of_group(place: Place, term: str | None, since: int, group: Resource) -> li
             lines += [Line(event["timestamp"], _source(group), event["message"].rstrip()) for event in page["events"]]
             if len(lines) >= MOST:
                 break
-    except logs.exceptions.ResourceNotFoundException:
-        # Its stack is being deleted, or it has never been written to.
-        return []
+    except ClientError as error:
+        # Its stack is being deleted.
+        if not is_missing(error):
+            raise
     return lines
 
 
@@ -178,7 +181,7 @@ def _source(group: Resource) -> str:
     """`Assistant-Chat` for the group of the function Chat."""
     part = group.stack.rpartition("-")[2]
     name = re.sub(r"(Parts)?(AccessLog)?(LogGroup|Logs)[0-9A-F]{8}$", r"\2", group.logical_id)
-    return f"{part}-{name}"
+    return f"{part}-{name.removeprefix('KnowledgeBase')}"
 
 
 def _is_wanted(line: Line, options: argparse.Namespace) -> bool:
@@ -198,7 +201,7 @@ def _print(lines: Iterable[Line], *, as_json: bool, follow: bool) -> None:
             print(json.dumps(line.document(), ensure_ascii=False), flush=True)
             continue
         at = datetime.fromtimestamp(line.at / 1000).strftime("%H:%M:%S.%f")[:-3]
-        console.print(Text(f"{at}  {line.source:<28} "), _said(line), sep="", soft_wrap=True)
+        console.print(Text(f"{at}  {line.source:<34} "), _said(line), sep="", soft_wrap=True)
 
 
 def _said(line: Line) -> Text:

@@ -18,8 +18,8 @@ from operations.environment import Environment, resolve
 from operations.sign_in import SignIn, sign_in
 from operations.sign_in import add_arguments as add_sign_in_arguments
 
-PATIENCE = 45.0
-"""Seconds for one check: a cold function, a model, and API Gateway's own limit."""
+PATIENCE = 60.0
+"""Seconds for one check: cold functions, a model, and as long again as API Gateway waits for either."""
 
 _ATTEMPTS = 3
 _QUESTION = "In one short sentence: what is this assistant for?"
@@ -167,9 +167,11 @@ class _Smoke:
 
     async def _websocket_turn(self) -> _Tried:
         async with self._session("text") as session:
+            started = time.monotonic()
             await session.send_text(_QUESTION)
             answer = await self._answer(session)
-            return _Tried(f"answered by {answer.model or 'a model'}", answer.conversation_id or session.conversation_id)
+            said = f"answered by {answer.model or 'a model'} after {time.monotonic() - started:.2f} s"
+            return _Tried(said, answer.conversation_id or session.conversation_id)
 
     async def _voice_session(self) -> _Tried:
         async with self._session("voice") as session:
@@ -204,6 +206,8 @@ class _Smoke:
             token=self._token,
             websocket_url=self._environment.websocket_url,
             medium=medium,
+            # A typed session holds nothing that its connection's end would not let go of.
+            keep=medium == "text",
             trust_env=self._trust_env,
         )
 

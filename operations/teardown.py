@@ -45,7 +45,8 @@ def belongings(place: Place) -> list[Resource]:
                 match = re.search(pattern, arn)
                 # A queue's physical id is its address, which ends with its name.
                 if match and not any(one == type_ and known.endswith(match[1]) for one, known in found):
-                    found[type_, match[1]] = Resource("", region, "", type_, match[1], retained=True)
+                    # A key that is pending deletion keeps its tags: that it is there says nothing.
+                    found[type_, match[1]] = Resource("", region, "", type_, match[1], retained=type_ != KEY)
     return list(found.values())
 
 
