@@ -1,7 +1,7 @@
 """What functions call, held against what their roles allow, in both directions."""
 
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -100,18 +100,25 @@ class Proof:
     unused: list[Finding] = field(default_factory=list)
     """Rights that nothing used and nobody gave a reason for."""
     undriven: list[str] = field(default_factory=list)
-    """Functions of the environment that no test drives, although the recording's environment has them."""
+    """Functions that no test drives, although they were there to be driven."""
 
 
-def prove(templates: Templates, calls: Mapping[str, set[Call]], *, accepted: Callable[[str, Finding], bool]) -> Proof:
+def prove(
+    templates: Templates,
+    calls: Mapping[str, set[Call]],
+    *,
+    deployed: Container[str],
+    accepted: Callable[[str, Finding], bool],
+) -> Proof:
     """Hold `calls`, by function, against the roles of an environment's functions.
 
+    `deployed` are the functions whose calls could be seen.
     `accepted("unused" or "elsewhere", finding)` tells whether a reviewed reason covers a finding.
     """
     proof = Proof()
     for function in templates.functions:
         own = calls.get(function.name, set())
-        if not own:
+        if not own and function.name in deployed:
             proof.undriven.append(function.module)
         released = (replace(call, resource=templates.aliases.get(call.resource, call.resource)) for call in own)
         made = set(_with_keys([*released, *function.called_by_lambda], templates.keys, templates.region))

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from mypy_boto3_cloudformation.client import CloudFormationClient
 
 
-_ID = re.compile(r"\b[0-9a-f][0-9a-f-]{14,}[0-9a-f]\b")
+_ID = re.compile(r"\b[0-9a-f][0-9a-f-]{14,}[0-9a-f]\b|\d{8}T\d{9}Z")
+"""Ids, and the times in the names of archived sound."""
 
 
 @dataclass(frozen=True)

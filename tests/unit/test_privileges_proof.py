@@ -87,9 +87,11 @@ def _templates(*statements: dict[str, Any], **more: Any) -> Templates:
     return Templates(Assembly(Path(), stacks, {}), "local")
 
 
-def _prove(templates: Templates, *calls: Call, reasons: Reasons | None = None) -> Proof:
+def _prove(
+    templates: Templates, *calls: Call, reasons: Reasons | None = None, deployed: tuple[str, ...] = ("App.Function",)
+) -> Proof:
     accepted = (reasons or Reasons(Accepted([], []))).of("local")
-    return prove(templates, {"App.Function": set(calls)}, accepted=accepted)
+    return prove(templates, {"App.Function": set(calls)}, deployed=deployed, accepted=accepted)
 
 
 def _only(templates: Templates) -> Function:
@@ -127,6 +129,13 @@ def test_a_function_that_no_test_drives_is_named() -> None:
 
     assert proof.undriven == ["chat"]
     assert [finding.action for finding in proof.unused] == ["dynamodb:GetItem", "kms:Decrypt"]
+
+
+def test_a_function_that_the_sandbox_does_not_have_needs_reasons_for_its_rights_alone() -> None:
+    proof = _prove(_templates(_READ, _READ_KEY), deployed=())
+
+    assert proof.undriven == []
+    assert len(proof.unused) == 2
 
 
 def test_a_table_with_a_key_needs_the_key_through_dynamodb() -> None:
