@@ -35,6 +35,10 @@ _REASONS: dict[str, dict[str, str]] = {
         "LambdaInsideVPC": "It reaches AWS services only, through TLS and its own role; in a VPC with a private "
         "execute-api endpoint it could not post to connections.",
     },
+    "AWS::SecretsManager::Secret": {
+        "SecretsManagerRotationEnabled": "It rotates every 30 days by a schedule in the stack of the distribution that "
+        "sends it, which comes after the stack of the secret.",
+    },
     "AWS::DynamoDB::Table": {
         "DynamoDBInBackupPlan": "Point-in-time recovery keeps 35 days; a backup plan is the organisation's, for the "
         "whole account.",
