@@ -51,14 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         notes=_NOTES,
     )
     parser.add_argument("--all", action="store_true", help="every environment of cdk.json")
-    parser.add_argument(
-        "-c",
-        dest="flags",
-        action="append",
-        default=[],
-        metavar="FLAG=VALUE",
-        help="a flag's value instead of cdk.json's",
-    )
+    command.add_flags(parser)
     return command.run(_work, parser.parse_args(arguments))
 
 
