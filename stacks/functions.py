@@ -34,7 +34,7 @@ from stacks.speech import worker_environment
 _READ = ("dynamodb:GetItem", "dynamodb:Query")
 _ONLY_READ = {*_READ, "dynamodb:BatchGetItem", "dynamodb:ConditionCheckItem", "dynamodb:Scan"}
 # A transaction needs the permission of each operation in it.
-_READ_WRITE = (*_READ, "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem", "dynamodb:ConditionCheckItem")
+_READ_WRITE = (*_READ, "dynamodb:PutItem", "dynamodb:UpdateItem")
 
 _COUNT, _READ_QUOTAS = ("dynamodb:UpdateItem",), ("dynamodb:BatchGetItem",)
 
@@ -83,7 +83,7 @@ class Functions:
     def chat(self) -> PythonFunction:
         """Answers one message over HTTP."""
         function = self._make("Chat", self._turn_environment(), memory=self._configuration.sizes.chat_memory_mb)
-        self._grant_turn(function)
+        self._grant_turn(function, streamed=False)
         self._admit_requests(function, quotas=True)
         return function
 
@@ -110,7 +110,7 @@ class Functions:
                 "and shows in the function's error alarm; an answer that nobody waits for is worth no queue."
             },
         )
-        self._grant_turn(function)
+        self._grant_turn(function, streamed=True)
         self._count_usage(function, quotas=True)
         # A connection that is gone is forgotten.
         self._grant_table(function, connections, "dynamodb:DeleteItem")
@@ -225,7 +225,7 @@ class Functions:
             "Conversations",
             {"CONVERSATIONS_TABLE": table.table_name, "CONTENT_KEY_ARN": self._storage.content_key.key_arn},
         )
-        self._grant_table(function, table, *_READ_WRITE, "dynamodb:BatchWriteItem")
+        self._grant_table(function, table, *_READ, "dynamodb:DeleteItem", "dynamodb:BatchWriteItem")
         self._storage.content_key.grant(function, "kms:Decrypt")
         self._admit_requests(function)
         return function
@@ -469,7 +469,7 @@ class Functions:
             return {}
         return {"RETRIEVAL_FUNCTION": self._knowledge_base.retrieval_function.function_name}
 
-    def _grant_turn(self, function: PythonFunction) -> None:
+    def _grant_turn(self, function: PythonFunction, *, streamed: bool) -> None:
         self._grant_table(function, self._storage.conversations_table, *_READ_WRITE)
         self._grant_table(
             function,
@@ -480,7 +480,8 @@ class Functions:
             "dynamodb:DeleteItem",
         )
         self._storage.content_key.grant(function, "kms:GenerateDataKey", "kms:Decrypt")
-        self._models.grant_invoke(function, self._configuration.models.conversation_ids)
+        models = self._configuration.models.conversation_ids
+        self._models.grant_invoke(function, models, whole=not streamed, streamed=streamed)
         if self._guardrail is not None:
             self._guardrail.grant_apply(function)
         if self._knowledge_base is not None:

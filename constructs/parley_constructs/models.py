@@ -47,15 +47,15 @@ class BedrockModels:
         self._stack = Stack.of(scope)
 
     def grant_invoke(
-        self, grantee: iam.IGrantable, model_ids: Sequence[str], *, streamed: bool = True
+        self, grantee: iam.IGrantable, model_ids: Sequence[str], *, whole: bool = True, streamed: bool = True
     ) -> list[iam.Grant]:
-        """Let `grantee` invoke the models (`Converse` needs the same), and stream their answers unless told otherwise.
+        """Let `grantee` invoke the models: for whole answers (`Converse` needs the same), streamed ones, or both.
 
         A foundation model is granted by its exact ARN in the stack's region. An inference profile (an id with a
         geography or `global` before it) needs its own ARN and the foundation model's here and wherever it routes to;
         those are granted for calls through that profile only.
         """
-        return self._grant_all(grantee, model_ids, [_INVOKE, *([_STREAM] if streamed else [])])
+        return self._grant_all(grantee, model_ids, [*([_INVOKE] if whole else []), *([_STREAM] if streamed else [])])
 
     def grant_converse_by_voice(self, grantee: iam.IGrantable, model_ids: Sequence[str]) -> list[iam.Grant]:
         """Let `grantee` open bidirectional streams to speech models (`InvokeModelWithBidirectionalStream`)."""
