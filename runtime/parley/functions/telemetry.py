@@ -40,7 +40,7 @@ def instrument(handler: Handler, *, trace_calls: bool = True) -> Handler:
     # A request that measured nothing (a refused one) is no reason for a warning in its log.
     warnings.filterwarnings("ignore", message="No application metrics to publish")
     tracer = Tracer(patch_modules=["botocore"], auto_patch=trace_calls)
-    _keep_object_keys_out_of_traces()
+    _keep_content_out_of_traces()
 
     @functools.wraps(handler)
     def measured(event: Any, context: Any) -> Any:
@@ -100,8 +100,21 @@ def _collect_garbage_from_now_on() -> None:
         gc.enable()
 
 
-def _keep_object_keys_out_of_traces() -> None:
-    """X-Ray's SDK notes the keys of S3 objects: they hold the names of files, and whose they are."""
+def _keep_content_out_of_traces() -> None:
+    """X-Ray's SDK notes what exceptions say, and the keys of S3 objects: the names of files, and whose they are.
+
+    `capture_error=False` alone does not help: the SDK's own context manager records what passes through it.
+    """
+    from aws_xray_sdk.core.models import entity
+    from aws_xray_sdk.core.models.throwable import Throwable
     from aws_xray_sdk.ext import boto_utils
 
+    class Thrown(Throwable):  # type: ignore[misc]  # the SDK has no types
+        """An exception's type and place, without its message."""
+
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            self.__dict__.pop("message", None)
+
+    entity.Throwable = Thrown
     boto_utils.whitelist["services"].pop("s3", None)
