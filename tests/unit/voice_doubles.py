@@ -36,6 +36,7 @@ from parley.speech.engine import (
 from parley.speech.lease import LEASE_SECONDS, InboxMessage, Lease, LeaseLost, LiveSession, SessionState
 from parley.speech.playback import ClientBusy, ClientGone
 from parley.speech.relay import AudioFrame
+from parley.speech.voices import NOVA_SONIC, SpeechEngineVoices
 
 from tests.unit.conversation_doubles import Store
 
@@ -369,6 +370,7 @@ class EngineScript:
     """How every stream of an engine behaves, and what they all heard."""
 
     clock: VirtualClock
+    voices: SpeechEngineVoices = NOVA_SONIC
     lifetime_seconds: float | None = None
     idle_seconds: float | None = 55.0
     model: str = "scripted"

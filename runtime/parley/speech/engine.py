@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol
 from parley.conversation.models import Message
 from parley.conversation.tools.tool import ToolResult, ToolSpec
 from parley.errors import ParleyError
+from parley.speech.voices import SpeechEngineVoices
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +147,10 @@ class SpeechEngine(Protocol):
 
 class EngineFactory(Protocol):
     """Opens connections to one engine."""
+
+    @property
+    def voices(self) -> SpeechEngineVoices:
+        """What it speaks: languages, voices and models."""
 
     @property
     def model(self) -> str:
