@@ -2,6 +2,9 @@
 
 from aws_cdk import App, CfnOutput
 from aws_cdk import aws_apigatewayv2 as apigwv2
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_lambda as lambda_
+from parley_constructs.findings import acknowledge
 from parley_constructs.identity import ApiKeyIdentity, CognitoIdentity
 from parley_constructs.voice_api import Throttle, VoiceApi, VoiceApiProps
 
@@ -126,7 +129,7 @@ class AssistantStack(EnvironmentStack):
         for function in (turn, websocket, *([worker.function] if worker else [])):
             self.api.grant_post_to_connections(function)
         for route in (*_WEBSOCKET_ROUTES, *(["played"] if with_voice else [])):
-            self.api.add_websocket_route(route, websocket)
+            self.api.add_websocket_route(route, live)
 
     def _export(self, configuration: Configuration) -> None:
         values = {

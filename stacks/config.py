@@ -117,6 +117,11 @@ class Configuration:
 
     @property
     def needs_edge(self) -> bool:
+    @property
+    def runbooks(self) -> str:
+        """Where the pages about alarms are read."""
+        return self.runbooks_url or "docs/runbooks"
+
         """Whether something must live in us-east-1, where CloudFront looks for it."""
         return self.enable_waf or self.domain is not None
 

@@ -33,7 +33,8 @@ class MonitoringStack(EnvironmentStack):
         super().__init__(app, "Monitoring", configuration=configuration, description="Parley: dashboard and alarms")
         sizes = configuration.sizes
         functions = dict(assistant.functions.made)
-        queues = {}
+        jobs = assistant.personal_data_jobs
+        queues = {"PersonalData": MonitoredQueue(queue=jobs.queue, dead_letter_queue=jobs.dead_letter_queue)}
         if assistant.recordings is not None:
             # Its messages are looks at jobs, each of them young: only what was given up tells anything.
             queues["Recordings"] = MonitoredQueue(
@@ -71,7 +72,7 @@ class MonitoringStack(EnvironmentStack):
                 burn_rate_windows=sizes.alarm_burn_rate_windows,
                 dashboard=configuration.enable_dashboard,
                 log_queries=configuration.enable_log_queries,
-                runbooks=configuration.runbooks_url or "docs/runbooks",
+                runbooks=configuration.runbooks,
                 alarm_email=configuration.alarm_email,
                 monthly_budget_usd=configuration.monthly_budget_usd,
                 budget_tags=budget_tags(configuration),

@@ -32,10 +32,11 @@ class AlarmFound:
 def alarms_of(assembly: Assembly) -> list[AlarmFound]:
     """Every alarm, of metrics and of alarms."""
     found = []
-    for _, resource in assembly.resources("AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm"):
+    for logical_id, resource in assembly.resources("AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm"):
         properties = resource["Properties"]
+        name = properties.get("AlarmName", logical_id)
         link = re.search(r"Runbook: (\S+)$", properties["AlarmDescription"])
-        assert link, properties["AlarmName"]
+        assert link, f"{name} names no runbook"
         found.append(
             AlarmFound(properties["AlarmName"], RUNBOOKS / link[1].rpartition("/")[2], frozenset(_metrics(properties)))
         )

@@ -1,6 +1,7 @@
 """What holds for the alarms of every environment: a page each, metrics that exist, and a cost that dev can afford."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,16 +22,17 @@ def documented() -> dict[tuple[str, str], frozenset[str]]:
     return {(row[1], row[2]): frozenset(re.findall(r"`(\w+)`", row[3])) for row in _ROW.finditer(text)}
 
 
-@pytest.mark.parametrize("env", ENVIRONMENTS)
-def test_every_alarm_has_a_page_and_every_page_an_alarm(synth: Synth, env: str) -> None:
-    assembly = synth(env)
-    pages = {alarm.page for alarm in alarms_of(assembly)}
-    if list(assembly.resources("AWS::Budgets::Budget")):
-        pages.add(RUNBOOKS / "budget.md")
+def test_every_alarm_has_a_page_and_every_page_an_alarm(synth: Synth) -> None:
+    pages: set[Path] = set()
+    for env in ENVIRONMENTS:
+        assembly = synth(env)
+        for alarm in alarms_of(assembly):
+            assert alarm.page.exists(), f"{alarm.name} of {env} has no page"
+            assert alarm.page.read_text().partition("\n")[0].removeprefix("# ") in alarm.name
+            pages.add(alarm.page)
+        if list(assembly.resources("AWS::Budgets::Budget")):
+            pages.add(RUNBOOKS / "budget.md")
     assert pages == set(RUNBOOKS.glob("*.md"))
-    for alarm in alarms_of(assembly):
-        title = alarm.page.read_text().partition("\n")[0].removeprefix("# ")
-        assert title in alarm.name
 
 
 def test_local_has_no_alarms(synth: Synth) -> None:

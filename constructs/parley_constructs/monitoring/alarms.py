@@ -109,7 +109,7 @@ class Alarms(Construct):
             self._add(
                 "DeadLetters",
                 "Warning",
-                "A message was given up: a document or a recording that could not be worked off.",
+                "A message was given up: nobody could work it off, however often it was tried.",
                 metrics.sum_of(
                     "letters",
                     [
