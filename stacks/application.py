@@ -26,6 +26,10 @@ def add_stacks(app: App, configuration: Configuration) -> None:
 
         knowledge = KnowledgeStack(app, configuration=configuration, data=data, network=network)
     assistant = AssistantStack(app, configuration=configuration, account=account, data=data, knowledge=knowledge)
+    if configuration.github_repository is not None:
+        from stacks.delivery import DeliveryStack
+
+        DeliveryStack(app, configuration=configuration, repository=configuration.github_repository)
     MonitoringStack(app, configuration=configuration, data=data, assistant=assistant, knowledge=knowledge)
     if data.storage.web_bucket is not None:
         from stacks.web import WebStack

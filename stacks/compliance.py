@@ -4,6 +4,7 @@ What is not listed here fails the synth of an environment with `compliance`.
 """
 
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 
 from aws_cdk import Acknowledgment, App, CfnResource, Validations
 from cdk_nag import HIPAASecurityChecks, NagPack, NIST80053R5Checks, PCIDSS321Checks
@@ -44,12 +45,21 @@ _REASONS: dict[str, dict[str, str]] = {
         "whole account.",
     },
 }
-# By the end of the resource's path: these logs lie in stacks that come before the one with the data's key.
+# These logs lie in stacks that come before the one with the data's key.
 _LOG = {
     "CloudWatchLogGroupEncrypted": "CloudWatch Logs encrypts it with its own key; it holds addresses and decisions, "
     "nothing that people wrote.",
 }
-_REASONS_BY_PATH = {"/WebAcl/Log/Resource": _LOG, "/Network/FlowLogs/Resource": _LOG}
+_RELEASE_ALARM = {
+    "CloudWatchAlarmAction": "CodeDeploy watches it while it releases a version, and takes the version back; the "
+    "deployment that fails tells whoever started it.",
+}
+_REASONS_BY_PATH = {
+    "*/WebAcl/Log/Resource": _LOG,
+    "*/Network/FlowLogs/Resource": _LOG,
+    "*/Releases/*Errors/Resource": _RELEASE_ALARM,
+    "*/ReleaseFails/Resource": _RELEASE_ALARM,
+}
 
 
 def answer_findings(app: App, *, compliance: str) -> None:
@@ -58,8 +68,8 @@ def answer_findings(app: App, *, compliance: str) -> None:
         if not isinstance(construct, CfnResource):
             continue
         reasons = dict(_REASONS.get(construct.cfn_resource_type, {}))
-        for ending, more in _REASONS_BY_PATH.items():
-            if construct.node.path.endswith(ending):
+        for pattern, more in _REASONS_BY_PATH.items():
+            if fnmatchcase(construct.node.path, pattern):
                 reasons |= more
         for rule, reason in reasons.items():
             Validations.of(construct).acknowledge(Acknowledgment(id=f"{_PREFIXES[compliance]}-{rule}", reason=reason))

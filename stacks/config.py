@@ -108,6 +108,8 @@ class Configuration:
     enable_alarms: bool = True
     enable_dashboard: bool = True
     enable_log_queries: bool = True
+    enable_canary: bool = False
+    github_repository: str | None = None
     protect_data: bool = False
     empty_buckets: bool = True
     build_for: str = "lambda"
@@ -116,12 +118,12 @@ class Configuration:
     sizes: Sizes = field(default_factory=Sizes)
 
     @property
-    def needs_edge(self) -> bool:
-    @property
     def runbooks(self) -> str:
         """Where the pages about alarms are read."""
         return self.runbooks_url or "docs/runbooks"
 
+    @property
+    def needs_edge(self) -> bool:
         """Whether something must live in us-east-1, where CloudFront looks for it."""
         return self.enable_waf or self.domain is not None
 
@@ -195,6 +197,8 @@ _FLAGS: dict[str, Parser] = {
     "enableAlarms": boolean,
     "enableDashboard": boolean,
     "enableLogQueries": boolean,
+    "enableCanary": boolean,
+    "githubRepository": optional(text(r"[A-Za-z0-9-]+/[A-Za-z0-9._-]+", 'a repository such as "acme/assistant"')),
     "protectData": boolean,
     "emptyBuckets": boolean,
     "buildFor": choice("lambda", "host"),
@@ -212,6 +216,8 @@ _LOCAL_LIMITS: dict[str, tuple[Any, ...]] = {
     "enableWeb": (False,),
     "enableAlarms": (False,),
     "enableLogQueries": (False,),
+    "enableCanary": (False,),
+    "githubRepository": (None,),
     "emptyBuckets": (False,),
     "monthlyBudgetUsd": (None,),
 }

@@ -7,6 +7,7 @@ from aws_cdk import Duration, RemovalPolicy, Stack
 from aws_cdk import aws_cognito as cognito
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
 from parley_constructs.findings import acknowledge
 from parley_constructs.knowledge_base import KnowledgeBase
 from parley_constructs.knowledge_base.knowledge_base import DOCUMENTS_PREFIX
@@ -42,6 +43,13 @@ _COUNT, _READ_QUOTAS = ("dynamodb:UpdateItem",), ("dynamodb:BatchGetItem",)
 _REQUEST_TIMEOUT = Duration.seconds(29)
 # Nothing waits for a streamed turn but its client: it has the same deadline and time to say that it failed.
 _TURN_TIMEOUT = Duration.seconds(60)
+# By a second attempt, or after a minute in the queue, the client has asked again or gone.
+TURN_RETRIES, TURN_AGE = 0, Duration.seconds(60)
+
+NO_DESTINATION = {
+    "Serverless-LambdaAsyncFailureDestination": "A failed turn is told to its client over the connection and shows in "
+    "the function's error alarm; an answer that nobody waits for is worth no queue."
+}
 
 
 class Functions:
@@ -99,17 +107,10 @@ class Functions:
             },
             memory=self._configuration.sizes.chat_memory_mb,
             timeout=_TURN_TIMEOUT,
-            # By a second attempt, or after a minute in the queue, the client has asked again or gone.
-            retry_attempts=0,
-            max_event_age=Duration.seconds(60),
+            retry_attempts=TURN_RETRIES,
+            max_event_age=TURN_AGE,
         )
-        acknowledge(
-            function.node.find_child("EventInvokeConfig"),
-            {
-                "Serverless-LambdaAsyncFailureDestination": "A failed turn is told to its client over the connection "
-                "and shows in the function's error alarm; an answer that nobody waits for is worth no queue."
-            },
-        )
+        acknowledge(function.node.find_child("EventInvokeConfig"), NO_DESTINATION)
         self._grant_turn(function, streamed=True)
         self._count_usage(function, quotas=True)
         # A connection that is gone is forgotten.
@@ -187,7 +188,7 @@ class Functions:
         }
 
     def websocket(
-        self, *, turn: PythonFunction, voice_worker: SessionWorker | None, callback_url: str
+        self, *, turn: lambda_.IFunction, voice_worker: SessionWorker | None, callback_url: str
     ) -> PythonFunction:
         """Keeps connections, hands each message to `turn`, and starts a `voice_worker` for each voice session."""
         sessions, connections = self._storage.sessions_table, self._storage.connections_table

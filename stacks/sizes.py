@@ -93,6 +93,10 @@ class Sizes:
     """What language models may read and write in an hour before an alarm."""
     alarm_burn_rate_windows: bool = False
     """Whether the two objectives are watched over four windows each, for 0.80 dollars a month more each."""
+    canary_percent: int = 10
+    """Share of the requests that a new version gets at first, with `enableCanary`."""
+    canary_minutes: int = 5
+    """How long it has to do well before it gets the rest."""
     alarm_queue_age_seconds: int = 900
     """How long a document may wait for ingestion before an alarm."""
 
@@ -131,6 +135,8 @@ _PARSERS: dict[str, Parser] = {
     "alarmFirstAudioMs": integer(1, 900_000),
     "alarmTokensPerHour": integer(1, 1_000_000_000_000),
     "alarmBurnRateWindows": boolean,
+    "canaryPercent": integer(1, 99),
+    "canaryMinutes": integer(1, 720),
     "alarmQueueAgeSeconds": integer(60, 1_209_600),
 }
 

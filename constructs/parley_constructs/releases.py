@@ -76,10 +76,20 @@ class CanaryReleases(Construct):
         self._role.add_to_policy(iam.PolicyStatement(actions=["cloudwatch:DescribeAlarms"], resources=[alarms]))
         acknowledge_wildcard(self._role, alarms, _WHY_ALL_ALARMS)
 
-    def release(self, function: lambda_.Function) -> lambda_.Alias:
-        """The alias to call `function` by from now on, which moves to a new version as this says."""
+    def release(
+        self,
+        function: lambda_.Function,
+        *,
+        retry_attempts: int | None = None,
+        max_event_age: Duration | None = None,
+    ) -> lambda_.Alias:
+        """The alias to call `function` by from now on, which moves to a new version as this says.
+
+        How asynchronous invocations are retried is the alias's own: what the function was made with counts for calls
+        of the function itself.
+        """
         name = function.node.id
-        alias = function.add_alias(ALIAS)
+        alias = function.add_alias(ALIAS, retry_attempts=retry_attempts, max_event_age=max_event_age)
         version = function.current_version
         errors = cloudwatch.Alarm(
             self,

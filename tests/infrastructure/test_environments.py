@@ -276,6 +276,41 @@ def test_audio_frames_have_a_throttle_of_their_own_for_the_calls_that_the_enviro
         assert settings["ThrottlingBurstLimit"] <= 5000
 
 
+@pytest.mark.parametrize(("env", "gradually"), [("dev", False), ("staging", True), ("prod", True)])
+def test_routes_lead_to_what_code_deploy_has_released(synth: Synth, env: str, gradually: bool) -> None:
+    assembly = synth(env)
+    aliases = {name.partition("/")[2] for name, _ in assembly.resources("AWS::Lambda::Alias", part="Assistant")}
+    integrations = [each for _, each in assembly.resources("AWS::ApiGatewayV2::Integration")]
+    targets = [json.dumps(each["Properties"].get("IntegrationUri")) for each in integrations]
+    released = [target for target in targets if any(f'"{alias}"' in target for alias in aliases)]
+    # The audio route goes straight into the table, and retrieval is another stack's.
+    others = [target for target in targets if target not in released]
+    if gradually:
+        assert len(released) > len(others)
+        assert all("dynamodb" in each or "Retrieval" in each for each in others)
+    else:
+        assert aliases == set()
+
+
+def test_a_turn_by_its_alias_is_tried_once_as_the_function_is(synth: Synth) -> None:
+    configs = [
+        each["Properties"]
+        for name, each in synth("prod").resources("AWS::Lambda::EventInvokeConfig")
+        if "/Turn" in name
+    ]
+    assert len(configs) == 2
+    assert {(each["MaximumRetryAttempts"], each["MaximumEventAgeInSeconds"]) for each in configs} == {(0, 60)}
+    environment = json.dumps(_variables(synth, "websocket", "prod")["TURN_FUNCTION"])
+    assert "TurnAlias" in environment
+
+
+def test_github_deploys_by_a_role_that_only_its_environment_gets(synth: Synth) -> None:
+    delivery = synth("dev", githubRepository="acme/assistant").stack("Delivery")
+    trust = json.dumps(delivery["Resources"])
+    assert "repo:acme/assistant:environment:dev" in trust
+    assert "AWS::IAM::OIDCProvider" not in trust
+
+
 def test_models_reach_the_runtime_as_json_by_role(synth: Synth) -> None:
     models = json.loads(str(_variables(synth, "chat")["MODELS"]))
 
