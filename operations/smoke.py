@@ -102,7 +102,7 @@ class _Smoke:
                 reason = "nobody signed in: give --user, PARLEY_TOKEN or PARLEY_API_KEY"
                 return [*checks, *(Check(what, Mark.SKIPPED, reason) for what in self._wanted())]
             checks.append(await self._check("sign-in", self._sign_in))
-            if command.is_failed(checks):
+            if checks[-1].mark is Mark.FAILED:
                 return checks
             try:
                 for what, check in self._wanted().items():

@@ -20,7 +20,7 @@ CDK_JSON = """{
     "environments": {
       "local": {"vectorStore": "faiss", "enableRag": false},
       "dev": {
-        "sizes": { "voiceCalls": 3 },   
+        "sizes": { "voiceCalls": 3 },
         "cost": "{ \\"dev\\": {"
       },
       "empty": {},
