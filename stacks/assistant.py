@@ -1,15 +1,20 @@
 """The assistant itself: who may talk to it, through which routes, and the functions that answer."""
 
-from aws_cdk import App, CfnOutput
+from aws_cdk import App, CfnOutput, Duration
 from aws_cdk import aws_apigatewayv2 as apigwv2
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_lambda as lambda_
+from parley_constructs.findings import acknowledge
 from parley_constructs.identity import ApiKeyIdentity, CognitoIdentity
+from parley_constructs.python_function import PythonFunction
+from parley_constructs.releases import CanaryReleases
 from parley_constructs.voice_api import Throttle, VoiceApi, VoiceApiProps
 
 from stacks.account import AccountStack
 from stacks.config import Configuration
 from stacks.data import DataStack
 from stacks.environment_stack import EnvironmentStack
-from stacks.functions import Functions
+from stacks.functions import NO_DESTINATION, TURN_AGE, TURN_RETRIES, Functions
 from stacks.knowledge import KnowledgeStack
 from stacks.settings import log_retention, metrics_environment, removal_policy
 
@@ -24,6 +29,9 @@ _WEBSOCKET_ROUTES = ("$connect", "$disconnect", "session.start", "text", "sessio
 _MESSAGES_PER_REQUEST = 10
 # A client that speaks sends 11.1 frames a second, and more while it catches up after a lost connection.
 _FRAMES_PER_CALL = 12
+
+# The share of failing answers that also wakes somebody.
+_RELEASE_ERROR_SHARE = 0.05
 
 
 class AssistantStack(EnvironmentStack):
@@ -72,6 +80,7 @@ class AssistantStack(EnvironmentStack):
                 log_encryption_key=data.storage.encryption_key,
             ),
         )
+        self._releases = self._canary_releases(configuration) if configuration.enable_canary else None
         self.recordings = self.functions.recording_jobs() if configuration.enable_voice else None
         self._add_http_routes(knowledge)
         self._add_websocket_routes(with_voice=configuration.enable_voice)
@@ -90,30 +99,57 @@ class AssistantStack(EnvironmentStack):
             removal_policy=removal_policy(configuration),
         )
 
+    def _canary_releases(self, configuration: Configuration) -> CanaryReleases:
+        sizes = configuration.sizes
+        # The average of a metric that is 1 for an answer of 500 and above, and 0 for the others.
+        failing = self.api.http_api.metric_server_error(statistic="Average", period=Duration.minutes(1))
+        alarm = cloudwatch.Alarm(
+            self,
+            "ReleaseFails",
+            alarm_description="The HTTP API answers with errors: releases that are under way are taken back. "
+            f"Runbook: {configuration.runbooks}/release-fails.md",
+            metric=failing,
+            threshold=_RELEASE_ERROR_SHARE,
+            evaluation_periods=1,
+            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+        )
+        return CanaryReleases(
+            self,
+            "Releases",
+            percent=sizes.canary_percent,
+            interval=Duration.minutes(sizes.canary_minutes),
+            alarms=[alarm],
+        )
+
+    def _live(self, function: PythonFunction) -> lambda_.IFunction:
+        """What callers invoke: the version that CodeDeploy has released to them, where it releases gradually."""
+        return self._releases.release(function) if self._releases else function
+
     def _add_http_routes(self, knowledge: KnowledgeStack | None) -> None:
         api, functions = self.api, self.functions
-        conversations = functions.conversations()
-        api.add_http_route("/health", [_GET], functions.health(), authorized=False)
-        api.add_http_route("/chat", [_POST], functions.chat())
+        conversations = self._live(functions.conversations())
+        api.add_http_route("/health", [_GET], self._live(functions.health()), authorized=False)
+        api.add_http_route("/chat", [_POST], self._live(functions.chat()))
         api.add_http_route("/conversations", [_GET], conversations)
         api.add_http_route("/conversations/{id}", [_GET, _DELETE], conversations)
         api.add_http_route("/conversations/{id}/export", [_GET], conversations)
-        api.add_http_route("/tickets", [_POST], functions.tickets(websocket_url=api.websocket_url))
+        tickets = self._live(functions.tickets(websocket_url=api.websocket_url))
+        api.add_http_route("/tickets", [_POST], tickets)
         jobs = self.personal_data_jobs = functions.personal_data_jobs(
             callback_url=api.callback_url,
             user_pool=self.identity.user_pool if isinstance(self.identity, CognitoIdentity) else None,
         )
         api.grant_post_to_connections(jobs.function)
-        personal_data = functions.personal_data(jobs)
+        personal_data = self._live(functions.personal_data(jobs))
         api.add_http_route("/me", [_DELETE], personal_data)
         api.add_http_route("/me/deletion", [_GET], personal_data)
         api.add_http_route("/me/export", [_GET, _POST], personal_data)
         if self.recordings is not None:
-            recordings = functions.recordings()
+            recordings = self._live(functions.recordings())
             api.add_http_route("/recordings", [_GET, _POST], recordings)
             api.add_http_route("/recordings/{id}", [_GET, _DELETE], recordings)
         if knowledge is not None:
-            documents = functions.documents()
+            documents = self._live(functions.documents())
             api.add_http_route("/rag/query", [_POST], knowledge.knowledge_base.retrieval_function)
             api.add_http_route("/knowledge/documents", [_GET, _POST], documents)
             api.add_http_route("/knowledge/documents/{id}", [_GET, _PUT, _DELETE], documents)
@@ -122,11 +158,17 @@ class AssistantStack(EnvironmentStack):
         callback_url = self.api.callback_url
         turn = self.functions.turn(callback_url=callback_url)
         worker = self.functions.voice_worker(callback_url=callback_url) if with_voice else None
-        websocket = self.functions.websocket(turn=turn, voice_worker=worker, callback_url=callback_url)
+        live_turn: lambda_.IFunction = turn
+        if self._releases is not None:
+            alias = self._releases.release(turn, retry_attempts=TURN_RETRIES, max_event_age=TURN_AGE)
+            acknowledge(alias.node.find_child("EventInvokeConfig"), NO_DESTINATION)
+            live_turn = alias
+        websocket = self.functions.websocket(turn=live_turn, voice_worker=worker, callback_url=callback_url)
         for function in (turn, websocket, *([worker.function] if worker else [])):
             self.api.grant_post_to_connections(function)
+        live = self._live(websocket)
         for route in (*_WEBSOCKET_ROUTES, *(["played"] if with_voice else [])):
-            self.api.add_websocket_route(route, websocket)
+            self.api.add_websocket_route(route, live)
 
     def _export(self, configuration: Configuration) -> None:
         values = {
