@@ -30,7 +30,7 @@ from sandbox.state import PROJECT, SandboxError, State
 
 LOCAL = "local"
 
-_PARTS = ("Data", "Knowledge", "Assistant")
+_PARTS = ("Data", "Knowledge", "Assistant", "Web")
 _TABLE, _FUNCTION = "TableName", "FunctionName"
 _CONFIG = Config(connect_timeout=5, read_timeout=30, retries={"mode": "standard", "total_max_attempts": 3})
 _EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException"})
@@ -55,7 +55,7 @@ class Environment:
     name: str
     region: str
     api_url: str
-    """The HTTP API, without a slash at the end."""
+    """The HTTP API as users reach it, without a slash at the end."""
     documents_bucket: str
     tables: Mapping[str, str]
     """Table names by what they hold: `Knowledge`, `Credentials`, ..."""
@@ -73,7 +73,7 @@ class Environment:
     client_options: Mapping[str, Any]
     """What leads a boto3 client there."""
     websocket_url: str | None = None
-    """Where sessions connect, when it is not where their tickets say: the sandbox's gateway."""
+    """Where sessions connect, when it is not where their tickets say: behind CloudFront, and in the sandbox."""
 
     def client(self, service: str) -> Any:
         """A new boto3 client of a service, with timeouts and bounded retries."""
@@ -187,8 +187,21 @@ def _deployed(name: str, region: str | None) -> Environment:
     region = _region(name, region)
     options = {"region_name": region}
     outputs = _outputs(name, options)
-    api_url = outputs.get("HttpApiUrl", "").rstrip("/")
-    return _environment(name, outputs, options, region=region, api_url=api_url, folder=data_folder(api_url), demo=None)
+    api_url, websocket_url = outputs.get("HttpApiUrl", "").rstrip("/"), None
+    folder = data_folder(api_url)
+    if page := outputs.get("WebUrl", "").rstrip("/"):
+        # The address that users have. With a web ACL in front, the APIs refuse whoever goes round it.
+        api_url, websocket_url = f"{page}/api", f"{page.replace('https://', 'wss://', 1)}/ws"
+    return _environment(
+        name,
+        outputs,
+        options,
+        region=region,
+        api_url=api_url,
+        folder=folder,
+        demo=None,
+        websocket_url=websocket_url,
+    )
 
 
 def _region(name: str, region: str | None) -> str:

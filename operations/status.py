@@ -109,7 +109,8 @@ def _settled(place: Place, present: Sequence[Stack]) -> Check:
 
 
 def _health(known: Mapping[str, str]) -> Check:
-    url = known.get("SandboxHttpUrl") or known.get("HttpApiUrl")
+    page = known.get("WebUrl")
+    url = known.get("SandboxHttpUrl") or (f"{page.rstrip('/')}/api" if page else known.get("HttpApiUrl"))
     if url is None:
         return Check("health", Mark.FAILED, "there is no API", "Deploy it again.")
     started = time.monotonic()

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 import boto3
 import pytest
 
-from operations.environment import OperationError, resolve
+from operations.environment import OperationError, locate, resolve
 from tests.unit.http_double import Asked, Server, serving
 
 STACKS = {
@@ -80,6 +80,38 @@ def test_an_environment_is_read_from_its_stacks(aws: Server, tmp_path: Path) -> 
     assert environment.folder.is_relative_to(tmp_path / "home")
     assert environment.demo is None
     assert all("/eu-central-1/cloudformation/" in asked.headers["authorization"] for asked in aws.asked)
+
+
+def test_behind_cloudfront_tools_use_the_address_that_users_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(STACKS, "Parley-dev-Web", {"WebUrl": "https://talk.example.com"})
+
+    environment = resolve("dev", "eu-central-1")
+
+    assert environment.api_url == "https://talk.example.com/api"
+    assert environment.websocket_url == "wss://talk.example.com/ws"
+
+
+def test_an_environment_is_where_cdk_json_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "ap-southeast-1")
+
+    assert locate("prod").region == "us-east-1"
+    assert locate("prod", "eu-west-1").region == "eu-west-1"
+    assert locate("dev").region == "ap-southeast-1"
+    monkeypatch.delenv("AWS_REGION")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
+    with pytest.raises(OperationError, match="give --region"):
+        locate("dev")
+
+
+def test_a_place_knows_its_account_and_the_sandboxs_is_its_own(
+    aws: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(OperationError, match="No sandbox is up"):
+        locate("local")
+    _sandbox(tmp_path, aws.url)
+
+    assert locate("local").is_sandbox
+    assert not locate("dev", "eu-central-1").is_sandbox
 
 
 def test_the_region_may_come_from_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
