@@ -39,6 +39,10 @@ class Unreachable(OperationError):
     """Nothing answers, or nothing but that it is busy, however often it was asked."""
 
 
+class NoKnowledgeBase(OperationError):
+    """The API has no routes for documents. A stack that a flag has orphaned may still say that there were some."""
+
+
 class Api:
     """A client of one environment's HTTP API. Every method raises OperationError, which ends the work as a whole."""
 
@@ -139,7 +143,7 @@ def _refusal(response: httpx.Response) -> Refused | OperationError:
         case {"error": {"code": str(code), "message": str(message)}}:
             return Refused(code, message)
         case {"message": str()} if response.status_code == 404:
-            return OperationError("This environment has no knowledge base: its enableRag is off.")
+            return NoKnowledgeBase("This environment has no knowledge base: its enableRag is off.")
         case {"message": str(message)}:
             return Refused("gateway", f"API Gateway refused it ({response.status_code}): {message}.")
     return Refused("unknown", f"It was refused with {response.status_code} {response.reason_phrase}.")

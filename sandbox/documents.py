@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from operations.api import Api
+from operations.api import Api, NoKnowledgeBase
 from operations.documents import Ingest, Outcome, Result, find
 from operations.environment import LOCAL, OperationError, resolve
 from operations.memory import FILE, Memory
@@ -20,14 +20,14 @@ def load_docs(report: Callable[[str], None]) -> int:
     """
     try:
         return asyncio.run(_load(report))
+    except NoKnowledgeBase:
+        return 0
     except OperationError as error:
         raise SandboxError(str(error)) from error
 
 
 async def _load(report: Callable[[str], None]) -> int:
     environment = resolve(LOCAL)
-    if "Retrieval" not in environment.functions:
-        return 0
     docs = PROJECT / "docs"
     files = find(sorted(docs.rglob("*.md"))).files
 

@@ -146,6 +146,13 @@ def test_what_works_passes_and_leaves_nothing(api: Api, capsys: pytest.CaptureFi
     assert api.asked[1] == ("GET", "/conversations", "Bearer token")
 
 
+def test_what_a_flag_took_away_is_no_failure(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+    api.answers[("POST", "/rag/query")] = [(404, {"message": "Not Found"})]
+    status, checks = run(capsys)
+    assert status == 0
+    assert checks["rag query"] == ("skipped", "the API has no /rag/query: its flag is off")
+
+
 def test_what_passes_by_itself_is_asked_again(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
     api.answers[("POST", "/chat")].insert(0, (500, {"message": "Internal Server Error"}))
     assert run(capsys)[0] == 0
@@ -221,7 +228,7 @@ def test_a_first_deployment_has_nobody_to_be(api: Api) -> None:
 
 
 def test_the_list_is_printed_and_a_failure_said(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
-    api.answers[("GET", "/health")] = [(404, {"message": "Not Found"})]
+    api.answers[("GET", "/health")] = [(403, {"message": "Forbidden"})]
     assert smoke.main(["--env", "dev", "--token", "token"]) == 1
     out, err = capsys.readouterr()
     assert "-> scripts/logs --env dev" in out
