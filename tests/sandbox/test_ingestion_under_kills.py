@@ -1,17 +1,13 @@
 """Many documents at once while the ingestion function is killed again and again: all ready, none twice, none lost."""
 
 import logging
-import random
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-import psutil
 import pytest
 from parley.aws import clients
 from parley.aws.embeddings import DIMENSIONS
@@ -21,6 +17,7 @@ from parley.functions.knowledge_parts import KnowledgeSettings, vector_index
 from parley.knowledge.chunks import ChunkId
 
 from sandbox.demo_user import session
+from sandbox.killer import Killer
 from tests.sandbox.people import Person, Sandbox
 
 logger = logging.getLogger(__name__)
@@ -34,27 +31,6 @@ SECONDS = 600
 # What is killed before it has taken its messages leaves them to the queue's own visibility timeout, half an hour: the
 # tests' clock runs faster. All else has the function's own times.
 VISIBILITY_SECONDS = 15
-
-
-class Killer(threading.Thread):
-    """Kills one of the ingestion function's processes at random moments."""
-
-    def __init__(self, sandbox: Sandbox) -> None:
-        super().__init__(daemon=True)
-        self._sandbox = sandbox
-        self._enough = threading.Event()
-        self.killed = 0
-
-    def run(self) -> None:
-        while self.killed < KILLS and not self._enough.wait(random.uniform(*SECONDS_BETWEEN_KILLS)):
-            if running := sorted(self._sandbox.running("ingestion"), key=lambda process: process.pid):
-                with suppress(psutil.NoSuchProcess):
-                    random.choice(running).kill()
-                    self.killed += 1
-
-    def stop(self) -> None:
-        self._enough.set()
-        self.join()
 
 
 @pytest.fixture
@@ -73,7 +49,9 @@ def test_a_thousand_documents_survive_a_function_that_is_killed(
     sandbox: Sandbox, user: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started, dead_before = time.monotonic(), _messages(sandbox, "DEAD_LETTER_QUEUE")
-    killer = Killer(sandbox)
+    killer = Killer(
+        sandbox, module="ingestion", at_most=KILLS, pause=lambda random: random.uniform(*SECONDS_BETWEEN_KILLS)
+    )
     killer.start()
     with ThreadPoolExecutor(max_workers=8) as pool:
         added = list(pool.map(lambda number: _add(user, number), range(DOCUMENTS)))
@@ -82,10 +60,14 @@ def test_a_thousand_documents_survive_a_function_that_is_killed(
     killer.stop()
     seconds = time.monotonic() - started
     logger.info(
-        "%d documents in %.0f s, the last one sent after %.0f s; %d kills", DOCUMENTS, seconds, uploaded, killer.killed
+        "%d documents in %.0f s, the last one sent after %.0f s; %d kills",
+        DOCUMENTS,
+        seconds,
+        uploaded,
+        killer.killed.total(),
     )
 
-    assert killer.killed == KILLS
+    assert killer.killed.total() == KILLS
     documents = list(_own(user))
     assert sorted(document["document_id"] for document in documents) == sorted(added)
     assert {(document["state"], document["chunk_count"]) for document in documents} == {("ready", 1)}
