@@ -100,14 +100,14 @@ class AssistantStack(EnvironmentStack):
         )
 
     def _canary_releases(self, configuration: Configuration) -> CanaryReleases:
-        sizes = configuration.sizes
+        sizes, runbook = configuration.sizes, f"{configuration.runbooks}/release-fails.md"
         # The average of a metric that is 1 for an answer of 500 and above, and 0 for the others.
         failing = self.api.http_api.metric_server_error(statistic="Average", period=Duration.minutes(1))
         alarm = cloudwatch.Alarm(
             self,
             "ReleaseFails",
             alarm_description="The HTTP API answers with errors: releases that are under way are taken back. "
-            f"Runbook: {configuration.runbooks}/release-fails.md",
+            f"Runbook: {runbook}",
             metric=failing,
             threshold=_RELEASE_ERROR_SHARE,
             evaluation_periods=1,
@@ -119,6 +119,7 @@ class AssistantStack(EnvironmentStack):
             percent=sizes.canary_percent,
             interval=Duration.minutes(sizes.canary_minutes),
             alarms=[alarm],
+            runbook=runbook,
         )
 
     def _live(self, function: PythonFunction) -> lambda_.IFunction:

@@ -32,6 +32,7 @@ class CanaryReleases(Construct):
         interval: how long the canary lasts, at least a minute.
         alarms: further alarms that take every release back, such as one on an API's 5xx answers: a function that
             answers an error has not failed in Lambda's eyes.
+        runbook: where it is written what to do about a release that was taken back; the alarms name it.
 
     Attributes:
         application: the CodeDeploy application that all of them belong to.
@@ -45,6 +46,7 @@ class CanaryReleases(Construct):
         percent: int = 10,
         interval: Duration | None = None,
         alarms: Sequence[cloudwatch.IAlarm] = (),
+        runbook: str | None = None,
     ) -> None:
         super().__init__(scope, construct_id)
         interval = interval or Duration.minutes(5)
@@ -57,6 +59,7 @@ class CanaryReleases(Construct):
             )
         minutes = int(seconds) // 60
         self._alarms = list(alarms)
+        self._runbook = f" Runbook: {runbook}" if runbook else ""
         self.application = codedeploy.LambdaApplication(self, "Application")
         self._config = codedeploy.LambdaDeploymentConfig(
             self,
@@ -94,7 +97,7 @@ class CanaryReleases(Construct):
         errors = cloudwatch.Alarm(
             self,
             f"{name}Errors",
-            alarm_description=f"The new version of {name} fails: its release is taken back.",
+            alarm_description=f"The new version of {name} fails: its release is taken back.{self._runbook}",
             metric=version.metric_errors(
                 period=Duration.minutes(1),
                 dimensions_map={

@@ -22,9 +22,9 @@ class Metric:
 
 @dataclass(frozen=True)
 class AlarmFound:
-    """An alarm of a template."""
+    """An alarm of a template. One that nobody hears of needs no name."""
 
-    name: str
+    name: str | None
     page: Path
     metrics: frozenset[Metric]
 
@@ -32,13 +32,14 @@ class AlarmFound:
 def alarms_of(assembly: Assembly) -> list[AlarmFound]:
     """Every alarm, of metrics and of alarms."""
     found = []
-    for logical_id, resource in assembly.resources("AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm"):
+    for resource_name, resource in assembly.resources("AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm"):
         properties = resource["Properties"]
-        name = properties.get("AlarmName", logical_id)
         link = re.search(r"Runbook: (\S+)$", properties["AlarmDescription"])
-        assert link, f"{name} names no runbook"
+        assert link, f"{resource_name} names no runbook"
         found.append(
-            AlarmFound(properties["AlarmName"], RUNBOOKS / link[1].rpartition("/")[2], frozenset(_metrics(properties)))
+            AlarmFound(
+                properties.get("AlarmName"), RUNBOOKS / link[1].rpartition("/")[2], frozenset(_metrics(properties))
+            )
         )
     return found
 
