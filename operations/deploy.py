@@ -90,17 +90,17 @@ def _deploy(options: argparse.Namespace, done: _Deployment) -> int:
     if command.is_failed(done.checks) and not options.skip_doctor:
         raise OperationError("Nothing was deployed: mend what failed, or give --skip-doctor.")
     if options.env == LOCAL:
-        if not _to_sandbox(options, flags, done):
-            return command.DONE
+        _to_sandbox(options, flags, done)
         place = locate(LOCAL)
         assembly = load(State.locate().assembly)
+        _list_orphans(options, place, assembly, done)
     else:
         place = locate(options.env, options.region)
         found = _to_aws(options, place, flags, done)
         if found is None:
             return command.DONE
         assembly = found
-    _deal_with_orphans(options, place, assembly, done)
+    _remove_orphans(options, place, done)
     environment = resolve(options.env, options.region)
     done.outputs = dict(environment.outputs)
     print("Trying it:")
@@ -120,8 +120,8 @@ def _who(options: argparse.Namespace, environment: Any) -> SignIn | None:
     return sign_in(options, environment) if named or environment.demo else None
 
 
-def _to_sandbox(options: argparse.Namespace, flags: Mapping[str, str], done: _Deployment) -> bool:
-    """Bring the sandbox up, or up to date. Returns False where that was only tried."""
+def _to_sandbox(options: argparse.Namespace, flags: Mapping[str, str], done: _Deployment) -> None:
+    """Bring the sandbox up, or up to date."""
     if options.dry_run:
         raise OperationError("The sandbox needs no --dry-run: what it holds can be made again at any time.")
 
@@ -131,7 +131,6 @@ def _to_sandbox(options: argparse.Namespace, flags: Mapping[str, str], done: _De
         return in_words(done.changes)
 
     up(Ports.from_environment(), detach=True, flags=flags, before_deploy=compare_first)
-    return True
 
 
 def _account_of_sandbox() -> Place:
@@ -209,9 +208,8 @@ def _list_orphans(options: argparse.Namespace, place: Place, assembly: Assembly,
         print("Remove them, with what they hold: the same command with --remove-orphans.")
 
 
-def _deal_with_orphans(options: argparse.Namespace, place: Place, assembly: Assembly, done: _Deployment) -> None:
-    """After the deployment: what refers to an orphan does so no longer."""
-    _list_orphans(options, place, assembly, done)
+def _remove_orphans(options: argparse.Namespace, place: Place, done: _Deployment) -> None:
+    """After the deployment: what referred to an orphan does so no longer."""
     if not done.orphans or not options.remove_orphans:
         return
     if protected := [stack.name for stack in done.orphans if stack.is_protected]:
