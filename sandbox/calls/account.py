@@ -8,12 +8,25 @@ from sandbox.calls.recorder import recorded
 
 
 def _credentials(configuration: dict[str, str]) -> dict[str, str]:
-    """What a function of this account signs with. MiniStack checks no signature unless it is told to."""
+    """What a function of this account signs with: a session of its role, as on AWS.
+
+    MiniStack checks the signatures of links, by the sessions that it knows; those of requests only when told to.
+    """
+    from ministack.services import sts
+
+    name, role = configuration["FunctionName"], configuration["Role"].rpartition("/")[2]
+    key, account = access_key(name), configuration["FunctionArn"].split(":")[4]
+    session = {
+        "Arn": f"arn:aws:sts::{account}:assumed-role/{role}/{name}",
+        "UserId": f"{role}:{name}",
+        "SecretAccessKey": "sandbox",
+        "SessionToken": "sandbox",
+    }
+    sts.register_session(key, session)
     return {
-        "AWS_ACCESS_KEY_ID": access_key(configuration["FunctionName"]),
-        "AWS_SECRET_ACCESS_KEY": "sandbox",
-        # Credentials of a role come with one.
-        "AWS_SESSION_TOKEN": "sandbox",
+        "AWS_ACCESS_KEY_ID": key,
+        "AWS_SECRET_ACCESS_KEY": session["SecretAccessKey"],
+        "AWS_SESSION_TOKEN": session["SessionToken"],
     }
 
 
