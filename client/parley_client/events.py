@@ -130,10 +130,10 @@ class Ended:
     """The session is over; no event follows.
 
     `reason` as the server says it: `ended`, `idle` (nobody spoke for ten minutes), `replaced` (another connection took
-    the session over), `flood` (audio came faster than it can be spoken), `failed`, ...
+    the session over), `flood` (audio came faster than it can be spoken), `failed`, ...; without one it was `ended`.
     """
 
-    reason: str
+    reason: str = "ended"
 
 
 type Event = (

@@ -136,7 +136,8 @@ class Peer:
             case {"action": "text"} if self.text_answers:
                 answers = [answer(request_id=message["request_id"])]
             case {"action": "session.end"}:
-                answers = [{"type": "session.ended", "reason": "ended"}]
+                # A reason that is the default is left out, as the server does.
+                answers = [{"type": "session.ended"}]
         for each in answers:
             await connection.send(json.dumps(each))
 
