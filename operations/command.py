@@ -3,8 +3,11 @@
 import argparse
 import json
 import os
+import signal
 import sys
-from collections.abc import Callable, Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -109,9 +112,10 @@ def run(
     What stops it is one sentence on standard error, and ends it with `failed`; an interrupt says `interrupted`.
     """
     try:
-        status = work(options)
-        sys.stdout.flush()
-        return status
+        with _interruptible():
+            status = work(options)
+            sys.stdout.flush()
+            return status
     except BrokenPipeError:
         # Whoever read it has read enough. Python's own farewell must not try it again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -126,6 +130,24 @@ def run(
         if interrupted:
             print(interrupted, file=sys.stderr)
         return INTERRUPTED
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let an interrupt end the work, also where a shell started it in the background, and a termination as well."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def confirm(question: str, answer: str, *, instead: str) -> None:

@@ -3,6 +3,7 @@
 import argparse
 import io
 import json
+import signal
 import subprocess
 import sys
 
@@ -83,6 +84,22 @@ def test_a_reader_that_has_enough_is_no_failure() -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_also_in_the_background(number: signal.Signals) -> None:
+    code = (
+        "import argparse, signal, sys, time\nfrom operations import command\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "def work(_):\n    print('at work', flush=True)\n    time.sleep(60)\n    return 0\n"
+        "sys.exit(command.run(work, argparse.Namespace(env='local'), interrupted='Run it again.'))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "at work\n"
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (130, "Run it again.\n")
 
 
 class Terminal(io.StringIO):
