@@ -29,6 +29,10 @@ SETTINGS = {
     "MODELS": MODELS,
     "RETENTION_DAYS": "30",
     "RETRIEVAL_FUNCTION": "retrieval",
+    "USAGE_TABLE": "usage",
+    "LIMITS": json.dumps(
+        {"requests_per_minute": 1_000_000, "requests_per_minute_per_address": 1_000_000, "tokens_per_day": 1_000_000_000}
+    ),
     "WEBSOCKET_URL": "wss://localhost/ws",
     "POWERTOOLS_METRICS_NAMESPACE": "Parley",
     "POWERTOOLS_SERVICE_NAME": "benchmark",

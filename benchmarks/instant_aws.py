@@ -22,7 +22,11 @@ DATA_KEY = bytes(range(32))
 WRAPPED_KEY = b"wrapped-data-key"
 KEY_ARN = "arn:aws:kms:us-east-1:000000000000:key/00000000-0000-0000-0000-000000000000"
 
-DYNAMODB: dict[str, dict[str, Any]] = {"Query": {"Items": [], "Count": 0, "ScannedCount": 0}}
+DYNAMODB: dict[str, dict[str, Any]] = {
+    "Query": {"Items": [], "Count": 0, "ScannedCount": 0},
+    "UpdateItem": {"Attributes": {"used": {"N": "1"}, "tokens": {"N": "1"}}},
+    "BatchGetItem": {"Responses": {"usage": []}},
+}
 KMS: dict[str, dict[str, Any]] = {
     "GenerateDataKey": {
         "Plaintext": base64.b64encode(DATA_KEY).decode(),

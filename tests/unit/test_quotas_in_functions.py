@@ -45,7 +45,10 @@ class Service:
 
     def count(self, **limits: int) -> None:
         """Count from now on, with these limits."""
-        clients.usage_dynamodb().create_table(
+        dynamodb = boto3.client("dynamodb", "us-east-1")
+        # moto answers botocore alone.
+        self._monkeypatch.setattr(clients, "usage_dynamodb", lambda: dynamodb)
+        dynamodb.create_table(
             TableName="usage",
             KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
             AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
@@ -85,7 +88,6 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
         admission.settings,
         admission.origin,
         admission.allowances,
-        clients.usage_dynamodb,
         clients.secrets_manager,
     )
     monkeypatch.setenv("POWERTOOLS_TRACE_DISABLED", "true")
@@ -186,7 +188,7 @@ def test_counters_that_fail_let_everybody_in_and_are_noticed(
     def fail(*_: Any, **__: Any) -> Any:
         raise ClientError({"Error": {"Code": code}}, "UpdateItem")
 
-    monkeypatch.setattr(clients.usage_dynamodb(), "_make_api_call", fail)
+    monkeypatch.setattr(clients.usage_dynamodb(), "_make_api_call", fail, raising=False)
     assert [service.get("/documents")[0] for _ in range(3)] == [200, 200, 200]
     assert "UsageUncounted" in capsys.readouterr().out
 

@@ -20,7 +20,7 @@ TOKENS_OF_A_TURN = 110
 @pytest.fixture
 def counted(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Gives the cloud limits: `counted(tokens_per_day=100)`."""
-    caches = (admission.settings, admission.origin, admission.allowances, clients.usage_dynamodb)
+    caches = (admission.settings, admission.origin, admission.allowances)
 
     def forget() -> None:
         for cached in caches:
@@ -33,6 +33,8 @@ def counted(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Any:
             AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
             BillingMode="PAY_PER_REQUEST",
         )
+        # moto answers botocore alone.
+        monkeypatch.setattr(clients, "usage_dynamodb", lambda: cloud.dynamodb)
         monkeypatch.setenv("USAGE_TABLE", "usage")
         monkeypatch.setenv("LIMITS", json.dumps(limits))
         forget()

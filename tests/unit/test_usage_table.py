@@ -97,7 +97,7 @@ class Failing:
     ],
 )
 def test_whatever_fails_is_an_unavailable_store(failure: Exception) -> None:
-    usage = UsageTable("usage", Failing(failure))  # type: ignore[arg-type]  # a failing client
+    usage = UsageTable("usage", Failing(failure))
     for use in (
         lambda: usage.count_request("ada#requests", "minute"),
         lambda: usage.day("ada", DAY),

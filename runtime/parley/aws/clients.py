@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from mypy_boto3_transcribe.client import TranscribeServiceClient
 
     from parley.aws.opensearch_http import Collection
+    from parley.aws.quick_dynamodb import QuickDynamoDb
+    from parley.aws.signed_http import SignedHttp
 
 CONNECT_SECONDS = 1.0
 """Every endpoint is in the function's own region."""
@@ -45,7 +47,6 @@ def make_client(
     *,
     read_timeout: float,
     attempts: int,
-    connect_timeout: float = CONNECT_SECONDS,
     settings: dict[str, Any] | None = None,
     **options: Any,
 ) -> Any:
@@ -57,7 +58,7 @@ def make_client(
     import boto3
 
     config = Config(
-        connect_timeout=connect_timeout,
+        connect_timeout=CONNECT_SECONDS,
         read_timeout=read_timeout,
         retries={"mode": "standard", "total_max_attempts": attempts},
         **(settings or {}),
@@ -82,10 +83,23 @@ def _note_store_answer(parsed_response: "Mapping[str, Any] | None" = None, **_: 
 
 
 @cache
-def usage_dynamodb() -> "DynamoDBClient":
+def usage_dynamodb() -> "QuickDynamoDb":
     """The DynamoDB client of counters, which must not hold up what they count: 0.3 s, and one attempt."""
-    client: DynamoDBClient = make_client("dynamodb", read_timeout=0.3, connect_timeout=0.3, attempts=1)
-    return client
+    from parley.aws.quick_dynamodb import QuickDynamoDb
+
+    return QuickDynamoDb(_signed_dynamodb)
+
+
+def _signed_dynamodb() -> "SignedHttp":
+    import boto3
+
+    from parley.aws.signed_http import SignedHttp
+
+    meta = dynamodb().meta
+    session: Any = boto3.DEFAULT_SESSION or boto3.Session()
+    return SignedHttp(
+        meta.endpoint_url, service="dynamodb", region=meta.region_name, credentials=session.get_credentials()
+    )
 
 
 @cache

@@ -11,7 +11,7 @@ An addition is atomic in the store, so no count is lost between functions that r
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
@@ -20,14 +20,21 @@ from parley.aws.failures import error_code
 from parley.conversation.quotas import DAY_SECONDS, MINUTE_SECONDS, DayUsage, OwnLimits, Quota
 from parley.errors import StoreUnavailable
 
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb.client import DynamoDBClient
+
+class Client(Protocol):
+    """What of DynamoDB's client is used here."""
+
+    def update_item(self, **request: Any) -> Any:
+        """See botocore."""
+
+    def batch_get_item(self, **request: Any) -> Any:
+        """See botocore."""
 
 
 class UsageTable:
     """Counters in one table. `client` should give up soon, and not try again: its callers let everybody in then."""
 
-    def __init__(self, table: str, client: "DynamoDBClient", *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, table: str, client: Client, *, clock: Callable[[], float] = time.time) -> None:
         self._table = table
         self._client = client
         self._clock = clock
@@ -82,7 +89,8 @@ class UsageTable:
                 if error_code(error) != "ConditionalCheckFailedException":
                     raise
                 return {}
-        return changed["Attributes"]
+        attributes: Mapping[str, Any] = changed["Attributes"]
+        return attributes
 
 
 @contextmanager
