@@ -31,7 +31,7 @@ SETTINGS = {
     "RETRIEVAL_FUNCTION": "retrieval",
     "USAGE_TABLE": "usage",
     "LIMITS": json.dumps(
-        {"requests_per_minute": 1_000_000, "requests_per_minute_per_address": 1_000_000, "tokens_per_day": 1_000_000_000}
+        {"requests_per_minute": 10**6, "requests_per_minute_per_address": 10**6, "tokens_per_day": 10**9}
     ),
     "WEBSOCKET_URL": "wss://localhost/ws",
     "POWERTOOLS_METRICS_NAMESPACE": "Parley",
