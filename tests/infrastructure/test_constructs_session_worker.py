@@ -90,7 +90,6 @@ def test_nova_sonic_s_worker_streams_to_its_model_and_uses_no_other_service(soni
 
 def test_a_cascade_s_worker_hears_thinks_and_speaks(templates: dict[str, Template]) -> None:
     assert actions(templates["Cascade"], "Worker") == {
-        "bedrock:InvokeModel",
         "bedrock:InvokeModelWithResponseStream",
         "lambda:InvokeFunction",
         "polly:StartSpeechSynthesisStream",

@@ -95,7 +95,7 @@ class SessionWorker(Construct):
         if "nova-sonic" in props.engines:
             models.grant_converse_by_voice(self.function, props.speech_models)
         if "cascade" in props.engines:
-            models.grant_invoke(self.function, props.language_models)
+            models.grant_invoke(self.function, props.language_models, whole=False)
             self._let_it_hear_and_speak()
 
     def grant_start(self, grantee: iam.IGrantable) -> iam.Grant:
