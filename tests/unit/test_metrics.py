@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from parley.aws import failures
@@ -86,3 +88,13 @@ def test_only_refusals_for_want_of_capacity_are_throttles() -> None:
         failures.note_store_answer(code)
     assert failures.take_store_throttles() == 2
     assert failures.take_store_throttles() == 0
+
+
+def test_every_metric_is_described_and_every_described_metric_is_written() -> None:
+    root = Path(__file__).parents[2]
+    code = "\n".join(path.read_text() for path in (root / "runtime" / "parley").rglob("*.py"))
+    called = r'(?:add_metric\((?:name=)?|\.count\(|_count\(|\.milliseconds\(|SESSION_FAILED = )"([A-Z]\w+)"'
+    written = set(re.findall(called, code))
+    section = (root / "docs" / "monitoring.md").read_text().partition("## The assistant's own metrics")[2]
+    rows = re.findall(r"^\| ([A-Z][\w, ]+) \|", section.partition("\n## ")[0], re.MULTILINE)
+    assert {name for row in rows for name in row.split(", ")} == written
