@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 
 from attacks.http import fuzz_http
+from attacks.websocket import fuzz_websocket
 from operations.command import DONE, FAILED, parser, print_json, print_table, run
 from sandbox.people import Sandbox
 from sandbox.state import State
@@ -42,27 +43,23 @@ def _fuzz(options: argparse.Namespace) -> int:
     seed = secrets.randbelow(2**32) if options.seed is None else options.seed
     started = time.monotonic()
     try:
-        report = fuzz_http(sandbox, cases=options.cases, seed=seed)
+        if options.api == "http":
+            report = fuzz_http(sandbox, cases=options.cases, seed=seed)
+        else:
+            report = fuzz_websocket(sandbox, cases=options.cases, seed=seed)
     finally:
         sandbox.close()
     seconds = time.monotonic() - started
     for failure in report.failures:
         print(failure, file=sys.stderr)
     if options.json:
-        print_json(
-            {
-                "api": options.api,
-                "seed": seed,
-                "seconds": round(seconds),
-                "cases": report.total,
-                "answers": report.answers,
-                "failures": report.failures,
-            }
-        )
+        print_json({"api": options.api, "seed": seed, "seconds": round(seconds), **report.document()})
     else:
-        print_table(("answer", "times"), report.answers.items())
+        print_table(("sent", "times"), sorted(report.sent.items()))
+        print()
+        print_table(("answer", "times"), sorted(report.answers.items()))
         verdict = f"{len(report.failures)} failures" if report.failures else "nothing that must not be"
-        print(f"{report.total:,} cases in {seconds:.0f} s, seed {seed}: {verdict}.")
+        print(f"\n{report.cases:,} cases in {seconds:.0f} s, seed {seed}: {verdict}.")
     return FAILED if report.failures else DONE
 
 

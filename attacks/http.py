@@ -5,11 +5,10 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from attacks.report import Report
 from attacks.victim import OWN, TALLY, TARGETS, Targets, Victim, make_victim, possessions, still_whole
 from sandbox.people import Person, Sandbox
 from sandbox.state import PROJECT
@@ -43,33 +42,10 @@ TURNS = "POST /chat"
 TURN_SHARE = 0.25
 
 
-@dataclass
-class HttpReport:
-    """What a run saw."""
-
-    cases: Counter[str] = field(default_factory=Counter)
-    """Answers by operation and status: `GET /health 200`; `unanswered` is a hang or a broken connection."""
-    failures: list[str] = field(default_factory=list)
-    """What must not be, each with how to do it again."""
-
-    @property
-    def total(self) -> int:
-        """Every request that was sent."""
-        return self.cases.total()
-
-    @property
-    def answers(self) -> dict[str, int]:
-        """How many answers had which status."""
-        found: Counter[str] = Counter()
-        for name, count in self.cases.items():
-            found[name.rsplit(" ", 1)[1]] += count
-        return dict(sorted(found.items()))
-
-
-def fuzz_http(sandbox: Sandbox, *, cases: int, seed: int, thorough: bool = True) -> HttpReport:
+def fuzz_http(sandbox: Sandbox, *, cases: int, seed: int, thorough: bool = True) -> Report:
     """About so many generated cases, and with `thorough` every boundary of the document's schemas besides."""
     victim = make_victim(sandbox)
-    report = HttpReport()
+    report = Report()
     document = json.loads(DOCUMENT.read_text())
     operations = sum(len(methods) for methods in document["paths"].values())
     each = max(1, round(cases / (operations - 1 + TURN_SHARE)))
@@ -84,7 +60,7 @@ def fuzz_http(sandbox: Sandbox, *, cases: int, seed: int, thorough: bool = True)
 
 
 def _run(
-    report: HttpReport,
+    report: Report,
     attacker: Person,
     victim: Victim,
     *,
@@ -119,7 +95,10 @@ def _run(
         }
         ended = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
         counted: dict[str, int] = json.loads(tally.read_text()) if tally.exists() else {}
-    report.cases.update(counted)
+    for name, count in counted.items():
+        operation, _, status = name.rpartition(" ")
+        report.sent[operation] += count
+        report.answers[status] += count
     if ended.returncode != 0 or not counted:
         report.failures.append(f"{ended.stdout}\n{ended.stderr}".strip())
 

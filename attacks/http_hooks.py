@@ -28,7 +28,7 @@ _lock = threading.Lock()
 
 
 @schemathesis.hook
-def before_call(context: schemathesis.HookContext, case: schemathesis.Case, kwargs: dict[str, Any]) -> None:
+def before_call(context: schemathesis.HookContext, case: schemathesis.Case[Any], kwargs: dict[str, Any]) -> None:
     """Let most cases name something that exists: the victim's, or the attacker's own."""
     chosen = _pick(case)
     if chosen is None:
@@ -44,14 +44,16 @@ def before_call(context: schemathesis.HookContext, case: schemathesis.Case, kwar
 
 
 @schemathesis.hook
-def after_call(context: schemathesis.HookContext, case: schemathesis.Case, response: schemathesis.Response) -> None:
+def after_call(
+    context: schemathesis.HookContext, case: schemathesis.Case[Any], response: schemathesis.Response
+) -> None:
     """Count what was answered."""
     with _lock:
         _tally[f"{case.method} {case.path} {response.status_code}"] += 1
 
 
 @schemathesis.hook
-def after_network_error(context: schemathesis.HookContext, case: schemathesis.Case, request: Any) -> None:
+def after_network_error(context: schemathesis.HookContext, case: schemathesis.Case[Any], request: Any) -> None:
     """Count what was not: schemathesis reports it as an error."""
     with _lock:
         _tally[f"{case.method} {case.path} unanswered"] += 1
@@ -59,7 +61,7 @@ def after_network_error(context: schemathesis.HookContext, case: schemathesis.Ca
 
 @schemathesis.check
 def tells_nothing_of_others(
-    context: schemathesis.CheckContext, response: schemathesis.Response, case: schemathesis.Case
+    context: schemathesis.CheckContext, response: schemathesis.Response, case: schemathesis.Case[Any]
 ) -> None:
     """No answer holds the victim's marker, and what is the victim's does not exist for others."""
     if _victim.marker.encode() in response.content or _victim.marker in str(dict(response.headers)):
@@ -69,7 +71,7 @@ def tells_nothing_of_others(
         raise AssertionError(f"What is another user's answers {response.status_code}.")
 
 
-def _pick(case: schemathesis.Case) -> Targets | None:
+def _pick(case: schemathesis.Case[Any]) -> Targets | None:
     """The victim's ids for a third of the cases, the attacker's for another; the same ones whenever a case is sent."""
     seed = repr((case.method, case.path, dict(case.path_parameters or {}), dict(case.query or {}), _text(case.body)))
     return (_victim, _own, None)[zlib.crc32(seed.encode("utf-8", "replace")) % 3]

@@ -1,10 +1,11 @@
 """The user whose data attackers must not reach: everything of theirs carries a marker, and their ids are known."""
 
-import json
 import time
 import uuid
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from typing import Self
+
+import msgspec
 
 from sandbox.people import Person, Sandbox
 
@@ -15,8 +16,7 @@ for its counts."""
 _READY_SECONDS = 120.0
 
 
-@dataclass(frozen=True)
-class Targets:
+class Targets(msgspec.Struct, frozen=True):
     """What attackers know of the victim: every id. None of it may help them."""
 
     marker: str
@@ -25,7 +25,7 @@ class Targets:
     documents: tuple[str, ...] = ()
     recordings: tuple[str, ...] = ()
     sessions: tuple[str, ...] = ()
-    others: tuple[str, ...] = field(default=())
+    others: tuple[str, ...] = ()
     """The subject, and the export's id."""
 
     @property
@@ -35,13 +35,12 @@ class Targets:
 
     def dumps(self) -> str:
         """As JSON, for another process."""
-        return json.dumps(asdict(self))
+        return msgspec.json.encode(self).decode()
 
     @classmethod
     def loads(cls, text: str) -> Self:
         """What `dumps` made."""
-        fields = json.loads(text)
-        return cls(**{name: value if isinstance(value, str) else tuple(value) for name, value in fields.items()})
+        return msgspec.json.decode(text, type=cls)
 
 
 @dataclass(frozen=True)
