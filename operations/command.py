@@ -138,7 +138,9 @@ def _interruptible() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    # Python's own handler, which asyncio knows how to take over.
+    wanted = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: _interrupt}
+    before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
     try:
         yield
     finally:
