@@ -1,12 +1,18 @@
 /** A failure as the HTTP API or the WebSocket API reports it; `code` is one of the codes in docs/errors.md. */
 export class ParleyError extends Error {
+  /** When the same may succeed. */
+  readonly retryAt: Date | null;
+
   constructor(
     readonly code: string,
     message: string,
     readonly retryable: boolean,
+    /** In how many seconds the same may succeed; null where nobody said. */
+    readonly retryAfter: number | null = null,
   ) {
     super(message);
     this.name = "ParleyError";
+    this.retryAt = retryAfter === null ? null : new Date(Date.now() + 1_000 * retryAfter);
   }
 }
 
@@ -35,12 +41,31 @@ const SENTENCES: Record<string, string> = {
   call_flood: "Too much sound came at once, so the call has ended. Talk again.",
   call_idle: "Nobody spoke for ten minutes, so the call has ended.",
   call_replaced: "The call goes on in another window or on another device.",
-  call_limit: "The call has reached its longest time. Talk again to go on with the conversation.",
+  call_limit: "Your minutes of calls of today are used up; the next day begins at midnight UTC. You can still type.",
   call_failed: "The call failed on our side. Talk again to go on with the conversation.",
 };
 
-/** One sentence for people. Codes without a sentence of their own speak with the server's words. */
-export function sentence(error: unknown): string {
-  if (error instanceof ParleyError) return SENTENCES[error.code] ?? error.message;
-  return SENTENCES.internal ?? "";
+/** Shorter waits are "a moment". */
+const MOMENT_SECONDS = 5;
+/** Longer ones are told by the clock. */
+const COUNTED_SECONDS = 120;
+
+/**
+ * What to tell people, in a sentence or two. `own` says it better where the page knows what was tried. Codes without a
+ * sentence speak with the server's words.
+ */
+export function sentence(error: unknown, own: Record<string, string> = {}): string {
+  if (!(error instanceof ParleyError)) return SENTENCES.internal ?? "";
+  const { code, message, retryAfter, retryAt } = error;
+  if (retryAt && retryAfter && retryAfter > MOMENT_SECONDS) {
+    if (code === "throttled") return `That was too much in a short time. Try again ${time(retryAfter, retryAt)}.`;
+    if (code === "quota_exceeded") return `${message} Come back ${time(retryAfter, retryAt)}.`;
+  }
+  return own[code] ?? SENTENCES[code] ?? message;
+}
+
+function time(seconds: number, at: Date): string {
+  if (seconds <= COUNTED_SECONDS) return `in ${Math.ceil(seconds)} seconds`;
+  const clock = at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+  return `${at.toDateString() === new Date().toDateString() ? "today" : "tomorrow"} at ${clock}`;
 }

@@ -42,6 +42,10 @@ beforeEach(async () => {
     exported: vi.fn(async () => CONVERSATION),
     remove: vi.fn(async () => undefined),
     sourceUrl: vi.fn(),
+    requestExport: vi.fn(),
+    readExport: vi.fn(),
+    requestDeletion: vi.fn(),
+    readDeletion: vi.fn(),
   };
   const audio = async () => ({ play: vi.fn(), stop: vi.fn(), mute: vi.fn(), close: vi.fn() });
   assistant = new Assistant({ api: api as unknown as Api, socket: network.socket, audio, left: (error) => left.push(error) });
@@ -207,6 +211,17 @@ describe("past conversations", () => {
       "# Tickets\n\n2026-11-21T10:00:00Z\n\n**You** (spoken)\n\nHow long?\n\n**Parley** (spoken)\n\nSixty seconds. [1]\n\n- [1] api.md, Tickets, page 3\n",
     );
   });
+});
+
+it("says why no connection is given for now, until there is one", async () => {
+  network.failure = new ParleyError("throttled", "Too many.", true, 40);
+  network.last.breaks();
+  await settle(1_000);
+  expect(sentence(assistant.store.get().notice)).toContain("in 40 seconds");
+  network.failure = null;
+  await settle(42_000);
+  ready();
+  expect(assistant.store.get().notice).toBeNull();
 });
 
 it("leaves when the sign-in has ended", () => {

@@ -223,6 +223,30 @@ describe("a call", () => {
     expect(network.sockets).toHaveLength(6);
   });
 
+  it("ends when the day's minutes are used up, and knows when they come back", async () => {
+    await live();
+    network.last.says({ type: "error", code: "quota_exceeded", message: "Used up.", retryable: false, retry_after: 3_600 });
+    network.last.says({ type: "session.ended", reason: "limit" });
+    expect(phase()).toBe("idle");
+    expect(ended).toMatchObject([{ code: "quota_exceeded", retryAfter: 3_600 }]);
+  });
+
+  it("does not begin when too much was asked for, but waits when it has begun", async () => {
+    network.failure = new ParleyError("throttled", "Too many.", true, 40);
+    await call.start();
+    await settle();
+    expect(phase()).toBe("idle");
+    expect(ended).toMatchObject([{ code: "throttled" }]);
+
+    network.failure = null;
+    await live();
+    network.failure = new ParleyError("throttled", "Too many.", true, 40);
+    network.last.breaks();
+    await settle(20_000);
+    expect(phase()).toBe("lost");
+    expect(ended).toHaveLength(1);
+  });
+
   it("goes on after an error about one message", async () => {
     await live();
     network.last.says({ type: "error", code: "audio_invalid", message: "A frame.", retryable: false });

@@ -9,12 +9,13 @@ let connection: Connection;
 let states: ConnectionState[];
 let messages: FromServer[];
 let refused: ParleyError[];
+let delayed: ParleyError[];
 let lost: number;
 
 beforeEach(() => {
   vi.useFakeTimers();
   network = new FakeNetwork();
-  [states, messages, refused, lost] = [[], [], [], 0];
+  [states, messages, refused, delayed, lost] = [[], [], [], [], 0];
   const options = {
     ticket: network.ticket,
     open: network.socket,
@@ -27,6 +28,7 @@ beforeEach(() => {
     ready: () => undefined,
     message: (message) => messages.push(message),
     refused: (error) => refused.push(error),
+    delayed: (error) => delayed.push(error),
     sessionLost: () => (lost += 1),
   });
 });
@@ -136,6 +138,17 @@ describe("a connection", () => {
     connection.retryNow();
     await settle();
     expect(network.sockets).toHaveLength(length + 1);
+  });
+
+  it("comes back no sooner than it is told to, and says so", async () => {
+    network.failure = new ParleyError("throttled", "Too many.", true, 40);
+    connection.open();
+    await settle(39_000);
+    expect(delayed).toEqual([network.failure]);
+    expect(network.asked).toHaveLength(1);
+    network.failure = null;
+    await settle(2_000);
+    expect(network.sockets).toHaveLength(1);
   });
 
   it("stays closed", async () => {

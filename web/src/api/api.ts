@@ -53,6 +53,22 @@ export interface Turn {
   usage?: Usage;
 }
 
+/** A copy of all that is the user's. Times are ISO 8601 in UTC. */
+export interface Export {
+  export_id: string;
+  state: "running" | "ready" | "failed";
+  kept_until: string;
+  /** `size` in bytes; `url` downloads it for 15 minutes. */
+  archives: { name: string; size: number; url: string }[];
+}
+
+/** `settling`: everything is deleted, and it is looked once more for what was written meanwhile. */
+export interface Deletion {
+  state: "deleting" | "settling" | "done" | "failed";
+  /** How many things of each kind. */
+  deleted: Record<string, number>;
+}
+
 /** The HTTP API. Every method throws `ParleyError`; `authorization` gives the header's value for each request. */
 export class Api {
   constructor(private readonly authorization: () => Promise<string>) {}
@@ -93,6 +109,24 @@ export class Api {
     return (await this.request<{ source_url: string | null }>("GET", path)).source_url;
   }
 
+  /** Begins an export of all that is the user's, or finds the one that runs. */
+  requestExport(): Promise<Export> {
+    return this.request("POST", "/me/export");
+  }
+
+  readExport(): Promise<Export> {
+    return this.request("GET", "/me/export");
+  }
+
+  /** Begins to delete all that is the user's, or finds that it is being done. */
+  requestDeletion(): Promise<Deletion> {
+    return this.request("DELETE", "/me");
+  }
+
+  readDeletion(): Promise<Deletion> {
+    return this.request("GET", "/me/deletion");
+  }
+
   private async request<T>(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<T> {
     // Under this id the service's logs say what became of the request.
     const own = { "X-Request-Id": crypto.randomUUID(), Authorization: await this.authorization() };
@@ -108,16 +142,18 @@ export class Api {
       throw new ParleyError("unreachable", "The network failed.", true);
     }
     const answer: unknown = await response.json().catch(() => null);
-    if (!response.ok) throw errorFrom(response.status, answer);
+    if (!response.ok) throw errorFrom(response, answer);
     return answer as T;
   }
 }
 
 /** Parley's errors have a code; API Gateway's own (`{"message"}`, before our code runs) have the status only. */
-function errorFrom(status: number, body: unknown): ParleyError {
+function errorFrom({ status, headers }: Response, body: unknown): ParleyError {
   const error = (body as { error?: { code?: string; message?: string } } | null)?.error;
-  const retryable = status === 429 || status >= 500;
-  if (error?.code) return new ParleyError(error.code, error.message ?? error.code, retryable);
+  // A quota of the day is a 429 too, and hours away.
+  const retryable = (status === 429 && error?.code !== "quota_exceeded") || status >= 500;
+  const retryAfter = Number(headers.get("Retry-After")) || null;
+  if (error?.code) return new ParleyError(error.code, error.message ?? error.code, retryable, retryAfter);
   const codes: Record<number, string> = { 401: "unauthorized", 403: "forbidden", 413: "payload_too_large", 429: "throttled" };
-  return new ParleyError(codes[status] ?? "internal", `The API answered ${status}.`, retryable);
+  return new ParleyError(codes[status] ?? "internal", `The API answered ${status}.`, retryable, retryAfter);
 }

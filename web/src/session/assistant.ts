@@ -62,7 +62,11 @@ export class Assistant {
       },
       {
         state: (connection) => this.store.set({ connection }),
-        ready: () => undefined,
+        ready: () => {
+          const { notice } = this.store.get();
+          if (notice instanceof ParleyError && notice.code === "throttled") this.dismiss();
+        },
+        delayed: (error) => this.store.set({ notice: error }),
         message: (message) => this.chat.receive(message),
         refused: (error) => this.leave(error),
       },

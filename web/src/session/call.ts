@@ -72,7 +72,7 @@ const END_CODES: Record<Exclude<EndReason, "ended">, string> = {
 };
 /** Errors after which the same session is worth another attempt over a new connection. */
 const TRY_AGAIN = new Set(["session_unavailable", "engine_unavailable", "session_not_started"]);
-const FATAL = new Set(["language_unsupported", "audio_flood", "engine_unknown"]);
+const FATAL = new Set(["language_unsupported", "audio_flood", "engine_unknown", "quota_exceeded"]);
 
 /**
  * One spoken conversation: a session of its own, over a connection that may break and come back, with the microphone
@@ -202,6 +202,10 @@ export class Call implements AudioListener {
         this.end();
         this.parts.refused(error);
       },
+      // A call that has begun waits for it: nothing that was said is lost.
+      delayed: (error) => {
+        if (this.store.get().phase === "connecting") this.end(error);
+      },
       sessionLost: () => this.frames.restart(),
     });
   }
@@ -282,7 +286,10 @@ export class Call implements AudioListener {
         return;
       }
       case "error":
-        return this.failed(new ParleyError(message.code, message.message, message.retryable), message.request_id);
+        return this.failed(
+          new ParleyError(message.code, message.message, message.retryable, message.retry_after),
+          message.request_id,
+        );
       case "session.ended": {
         const reason = message.reason ?? "ended";
         const code = reason === "ended" ? undefined : END_CODES[reason];

@@ -93,7 +93,7 @@ export class Chat {
         if (!turn) break;
         // Asked again over a new connection while the first attempt still runs: its answer can be fetched soon.
         if (message.code === "conflict" && turn.repeated) this.askAgainSoon(turn);
-        else this.fail(turn, new ParleyError(message.code, message.message, message.retryable));
+        else this.fail(turn, new ParleyError(message.code, message.message, message.retryable, message.retry_after));
         break;
       }
       default:

@@ -11,6 +11,8 @@ export interface ConnectionEvents {
   message(message: FromServer): void;
   /** No ticket was given: the credentials are no good, and trying again would not help. */
   refused(error: ParleyError): void;
+  /** Tickets are given again only at the error's `retryAt`; the next attempt waits for that. */
+  delayed?(error: ParleyError): void;
   /** The session does not exist any more; the next attempt begins another. */
   sessionLost?(): void;
 }
@@ -107,7 +109,10 @@ export class Connection {
         this.sessionId = undefined;
         this.events.sessionLost?.();
       }
-      this.retryLater();
+      const seconds = (error instanceof ParleyError && error.retryAfter) || 0;
+      if (code === "throttled" && seconds) this.events.delayed?.(error as ParleyError);
+      // Whoever hears of it may have closed the connection.
+      if (this.wanted) this.retryLater(1_000 * seconds);
       return;
     } finally {
       this.connecting = false;
@@ -170,11 +175,11 @@ export class Connection {
     socket?.close();
   }
 
-  private retryLater(): void {
+  private retryLater(atLeastMs = 0): void {
     this.events.state("lost");
     const ceiling = Math.min(RETRY_MS.longest, RETRY_MS.first * 2 ** this.attempts++);
     clearTimeout(this.retryTimer);
-    this.retryTimer = setTimeout(() => void this.connect(), ceiling * (0.5 + Math.random() / 2));
+    this.retryTimer = setTimeout(() => void this.connect(), atLeastMs + ceiling * (0.5 + Math.random() / 2));
   }
 }
 

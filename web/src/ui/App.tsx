@@ -3,8 +3,11 @@ import { Api } from "../api/api.js";
 import type { Identity } from "../api/auth.js";
 import type { Config } from "../api/config.js";
 import { openAudio } from "../audio/devices.js";
-import { sentence } from "../errors.js";
+import { type ParleyError, sentence } from "../errors.js";
 import { Assistant } from "../session/assistant.js";
+import { PersonalData } from "../session/personal.js";
+import { Deleting } from "./Deleting.js";
+import { useStore } from "./hooks.js";
 import { SignIn } from "./SignIn.js";
 import { Workspace } from "./Workspace.js";
 
@@ -14,25 +17,37 @@ function openSocket(ticket: string): WebSocket {
   return new WebSocket(url);
 }
 
+const FAREWELL = "Your data is deleted. The service looks once more for anything that came in meanwhile, and deletes that too.";
+
 /** Signs in, and then shows the assistant until the person leaves. */
 export function App({ identity, config, signedIn }: { identity: Identity; config: Config; signedIn: boolean }) {
   const [inside, setInside] = useState(signedIn);
   const [reason, setReason] = useState("");
-  const [api, assistant] = useMemo(() => {
+  const [farewell, setFarewell] = useState("");
+  const [api, assistant, personal, signOut] = useMemo(() => {
     const api = new Api(() => identity.authorization());
-    const leave = (words = ""): void => {
+    const leave = (words = "", lastWords = ""): void => {
+      assistant.close();
+      personal.leave();
       void identity.signOut().then(() => {
         setReason(words);
+        setFarewell(lastWords);
         setInside(false);
+        personal.forget();
       });
     };
+    const left = (error: ParleyError): void => leave(refused || sentence(error));
     const refused = identity.fields === "api-key" ? "That API key is not valid." : "";
-    const assistant = new Assistant({ api, socket: openSocket, audio: openAudio, left: (error) => leave(refused || sentence(error)) });
-    return [api, Object.assign(assistant, { signOut: () => (assistant.close(), leave()) })];
+    const assistant = new Assistant({ api, socket: openSocket, audio: openAudio, left });
+    const personal = new PersonalData({ api, left, deleted: () => leave("", FAREWELL) });
+    return [api, assistant, personal, () => leave()] as const;
   }, [identity]);
+  const { record } = useStore(personal.deletion.store);
+  // From the first word of it on nothing new is to be written for this user.
+  const deleting = record !== null;
 
   useEffect(() => {
-    if (!inside) return;
+    if (!inside || deleting) return;
     assistant.open();
     window.addEventListener("online", assistant.retryNow);
     const gone = (): void => assistant.call.leave();
@@ -42,15 +57,17 @@ export function App({ identity, config, signedIn }: { identity: Identity; config
       window.removeEventListener("online", assistant.retryNow);
       assistant.close();
     };
-  }, [inside, assistant]);
+  }, [inside, deleting, assistant]);
 
-  if (!inside) return <SignIn identity={identity} reason={reason} enter={() => setInside(true)} />;
+  if (!inside) return <SignIn identity={identity} reason={reason} farewell={farewell} enter={() => setInside(true)} />;
+  if (deleting) return <Deleting deletion={personal.deletion} signOut={signOut} />;
   return (
     <Workspace
       assistant={assistant}
+      personal={personal}
       config={config}
       freshLink={(documentId) => api.sourceUrl(documentId)}
-      signOut={assistant.signOut}
+      signOut={signOut}
     />
   );
 }

@@ -11,10 +11,11 @@ interface ConversationsProps {
   open: boolean;
   /** Something was chosen: the page is wanted again. */
   chosen: () => void;
+  showMyData: () => void;
 }
 
 /** Past conversations: search, open, or begin another. */
-export function Conversations({ assistant, config, open, chosen }: ConversationsProps) {
+export function Conversations({ assistant, config, open, chosen, showMyData }: ConversationsProps) {
   const { conversations, conversationId } = useStore(assistant.store);
   const [query, setQuery] = useState("");
   const words = query.trim();
@@ -68,6 +69,9 @@ export function Conversations({ assistant, config, open, chosen }: Conversations
           Search inside them too
         </button>
       )}
+      <button type="button" className="plain my-data" onClick={showMyData}>
+        <Icon name="person" /> My data
+      </button>
       <About config={config} />
     </nav>
   );

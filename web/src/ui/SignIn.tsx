@@ -30,8 +30,17 @@ const FORMS: Record<Identity["fields"] | NonNullable<Step>, { hint: string; fiel
   },
 };
 
+interface SignInProps {
+  identity: Identity;
+  /** Why one has to sign in again. */
+  reason: string;
+  /** The last words to somebody whose data is deleted. */
+  farewell: string;
+  enter: () => void;
+}
+
 /** The sign-in card, one form after another until nothing more is asked. */
-export function SignIn({ identity, reason, enter }: { identity: Identity; reason: string; enter: () => void }) {
+export function SignIn({ identity, reason, farewell, enter }: SignInProps) {
   const [step, setStep] = useState<keyof typeof FORMS>(identity.fields);
   const [error, setError] = useState(reason);
   const [busy, setBusy] = useState(false);
@@ -62,6 +71,11 @@ export function SignIn({ identity, reason, enter }: { identity: Identity; reason
         <h1>
           <img src="/icon.svg" alt="" width="32" height="32" /> Parley
         </h1>
+        {farewell && (
+          <p className="farewell" role="status">
+            {farewell}
+          </p>
+        )}
         <p className="quiet">{hint}</p>
         <div className="fields">
           {fields.map(({ name, label, type, autocomplete }) => (

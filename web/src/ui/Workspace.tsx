@@ -4,12 +4,14 @@ import type { FreshLink } from "../api/sources.js";
 import { sentence } from "../errors.js";
 import type { Assistant } from "../session/assistant.js";
 import type { ConnectionState } from "../session/connection.js";
+import type { PersonalData } from "../session/personal.js";
 import { CallPanel } from "./CallPanel.js";
 import { Composer } from "./Composer.js";
 import { Conversations } from "./Conversations.js";
 import { useStore } from "./hooks.js";
 import { Icon } from "./Icon.js";
 import { Messages } from "./Messages.js";
+import { MyData } from "./MyData.js";
 import { useTheme } from "./theme.js";
 import { Toolbar } from "./Toolbar.js";
 
@@ -22,13 +24,14 @@ const CONNECTION_WORDS: Record<ConnectionState, string> = {
 
 interface WorkspaceProps {
   assistant: Assistant;
+  personal: PersonalData;
   config: Config;
   freshLink: FreshLink;
   signOut: () => void;
 }
 
 /** The page of somebody who is signed in. */
-export function Workspace({ assistant, config, freshLink, signOut }: WorkspaceProps) {
+export function Workspace({ assistant, personal, config, freshLink, signOut }: WorkspaceProps) {
   const { connection, busy, notice } = useStore(assistant.store);
   const { messages } = useStore(assistant.transcript.store);
   const { phase } = useStore(assistant.call.store);
@@ -37,6 +40,7 @@ export function Workspace({ assistant, config, freshLink, signOut }: WorkspacePr
   const [language, setLanguage] = useState(languages[0] ?? "");
   const toggle = useRef<HTMLButtonElement>(null);
   const field = useRef<HTMLTextAreaElement>(null);
+  const myData = useRef<HTMLDialogElement>(null);
   const voice = config.voice !== false;
   const { active } = assistant.call;
 
@@ -44,7 +48,8 @@ export function Workspace({ assistant, config, freshLink, signOut }: WorkspacePr
   useEffect(() => {
     if (!open) return;
     const escape = (event: KeyboardEvent): void => {
-      if (event.key !== "Escape") return;
+      // A dialog is closed by its own Escape, and by nothing else.
+      if (event.key !== "Escape" || document.querySelector("dialog[open]")) return;
       setOpen(false);
       toggle.current?.focus();
     };
@@ -62,6 +67,10 @@ export function Workspace({ assistant, config, freshLink, signOut }: WorkspacePr
   const chosen = (): void => {
     setOpen(false);
     field.current?.focus();
+  };
+  const showMyData = (): void => {
+    myData.current?.showModal();
+    void personal.exporting.look();
   };
   return (
     <div className="chat">
@@ -89,7 +98,7 @@ export function Workspace({ assistant, config, freshLink, signOut }: WorkspacePr
           Sign out
         </button>
       </header>
-      <Conversations assistant={assistant} config={config} open={open} chosen={chosen} />
+      <Conversations assistant={assistant} config={config} open={open} chosen={chosen} showMyData={showMyData} />
       <main>
         <Toolbar assistant={assistant} removed={() => field.current?.focus()} />
         <Messages
@@ -111,6 +120,7 @@ export function Workspace({ assistant, config, freshLink, signOut }: WorkspacePr
         {phase !== "idle" && <CallPanel call={assistant.call} />}
         <Composer field={field} busy={busy} talk={voice ? talk : null} send={(message) => assistant.send(message)} />
       </main>
+      <MyData dialog={myData} personal={personal} auth={config.auth} />
     </div>
   );
 }
