@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from parley.speech.frames import FloodGuard, Follower
@@ -173,6 +174,20 @@ def test_in_silence_reads_are_rare() -> None:
         await one.listen(60)
 
     assert listen(play).relay.reads < 60 / 0.24
+
+
+@pytest.mark.parametrize("silence", [1.0, 1.05, 1.1, 1.15, 1.2])
+def test_who_begins_to_speak_is_heard_late_for_two_seconds_at_most(silence: float) -> None:
+    delays: list[float] = []
+
+    async def play(one: Listener) -> None:
+        await one.listen(silence)
+        one.send(range(1, 61), pace=0.09)
+        while len(delays) < 60:
+            delays.extend(one.clock.time() - frame.received_at for frame in await one.follower.read())
+
+    listen(play)
+    assert max(delays[23:]) < 0.05
 
 
 def frames(count: int, *, every: float, start: float = 0.0, data: bytes = SILENT) -> list[AudioFrame]:

@@ -15,12 +15,13 @@ POLL_SECONDS = 0.25
 
 FIRST_RETRY_SECONDS = 0.015
 """Pause after a read that came too early; each further one is longer by RETRY_GROWTH. Reads are paid for: with a
-network's jitter of 10 ms this makes five for four frames, which are heard 9 ms late (median) to 20 ms (99th percentile)."""
+network's jitter of 10 ms this makes five for four frames, heard 9 ms late (median) to 20 ms (99th percentile)."""
 
 RETRY_GROWTH = 1.6
 
-CREEP_SECONDS = 0.0003
-"""How much earlier each read is made while reads find their frame at once."""
+CREEP_SECONDS, LEAP_SECONDS, CREEPS = 0.0003, 0.04, 5
+"""How much earlier each read is made while reads find their frame at once: the first, and after so many in a row twice
+as much each time, up to the second. The first frame after a silence is found up to POLL_SECONDS late."""
 
 BATCH_FRAMES = 50
 """Frames of one read at most: 160 KB, far under BatchGetItem's 100 items and 16 MB."""
@@ -192,16 +193,18 @@ class _Beat:
         self._offset: float | None = None
         self._beat = 0.0
         self._seq = 0
+        self._found_at_once = 0
 
     def heard(self, frame: AudioFrame, asked_at: float, misses: int) -> None:
         """Keep time with this frame, which a read at `asked_at` found after so many that did not."""
         self.period = min(0.2, max(0.01, input_seconds(len(frame.data))))
         self.burst = math.ceil(SHORTEST_BEAT / self.period)
+        self._found_at_once = self._found_at_once + 1 if misses == 0 else 0
         offset = asked_at - frame.received_at
         if self._offset is None or offset < self._offset or 0 < misses <= 2:
             self._offset = offset
         elif misses == 0:
-            self._offset -= CREEP_SECONDS
+            self._offset -= min(LEAP_SECONDS, CREEP_SECONDS * 2 ** max(0, self._found_at_once - CREEPS))
         arrival = frame.received_at + self._offset
         expected = self._beat + (frame.seq - self._seq) * self.period
         error = arrival - expected
