@@ -1,6 +1,6 @@
 import { useEffect, useRef } from "react";
-import { sentence } from "../errors.js";
 import type { Deletion } from "../api/api.js";
+import { sentence } from "../errors.js";
 import type { Job } from "../session/personal.js";
 import { useStore } from "./hooks.js";
 import { SENTENCES } from "./MyData.js";
@@ -9,9 +9,9 @@ import { SENTENCES } from "./MyData.js";
 export function Deleting({ deletion, signOut }: { deletion: Job<Deletion>; signOut: () => void }) {
   const { record, asking, error } = useStore(deletion.store);
   const heading = useRef<HTMLHeadingElement>(null);
-  // What had the focus is gone with the page.
-  useEffect(() => heading.current?.focus(), []);
   const failed = record?.state === "failed";
+  // What had the focus is gone: the page at first, then the button that tries again.
+  useEffect(() => heading.current?.focus(), [failed]);
   const gone = Object.values(record?.deleted ?? {}).reduce((sum, count) => sum + count, 0);
   return (
     <main className="sign-in">
