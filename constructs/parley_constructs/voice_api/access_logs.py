@@ -28,8 +28,8 @@ HTTP_FIELDS = _COMMON | {
     "responseLength": "$context.responseLength",
     "responseLatency": "$context.responseLatency",
 }
-# There is a line for each audio frame, eleven a second in a call: nothing says again what another field (the route tells
-# a connection's beginning and end) or the log event's own time says.
+# There is a line for each audio frame, eleven a second in a call: nothing says again what another field (the route
+# tells a connection's beginning and end) or the log event's own time says.
 WEBSOCKET_FIELDS = _COMMON | {"connectionId": "$context.connectionId"}
 
 
