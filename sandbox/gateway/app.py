@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from starlette.applications import Starlette
+from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
@@ -20,6 +21,15 @@ from sandbox.gateway.page import Page
 from sandbox.gateway.websocket import Durations, WebSocketApi
 
 logger = logging.getLogger(__name__)
+
+
+class _AnyPath(PathConvertor):
+    """Starlette's own ends at a line break, which an id in a path may hold, encoded."""
+
+    regex = "(?s:.*)"
+
+
+register_url_convertor("any", _AnyPath())
 
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
@@ -76,10 +86,10 @@ def create_gateway(settings: GatewaySettings) -> Starlette:
             Route("/@aws/cognito", cognito, methods=["POST"]),
             Route("/@sandbox/health", health),
             Route("/api", http_api.handle, methods=_METHODS),
-            Route("/api/{path:path}", http_api.handle, methods=_METHODS),
+            Route("/api/{path:any}", http_api.handle, methods=_METHODS),
             Route("/config.json", page.configuration),
             WebSocketRoute("/ws", websocket_api),
-            Route("/{path:path}", page.handle),
+            Route("/{path:any}", page.handle),
         ],
         lifespan=lifespan,
     )

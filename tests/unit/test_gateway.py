@@ -101,7 +101,7 @@ class FakeAws:
                 Route("/2015-03-31/functions/{function}/invocations", self.invoke, methods=["POST"]),
                 Route("/2019-09-25/functions/{function}/event-invoke-config", self.event_config),
                 Route("/", self.dynamodb, methods=["POST"]),
-                Route("/_aws/execute-api/http1/$default/{path:path}", self.http_api, methods=["GET", "POST"]),
+                Route("/_aws/execute-api/http1/$default/{path:any}", self.http_api, methods=["GET", "POST"]),
             ]
         )
 
@@ -367,6 +367,12 @@ def test_http_requests_reach_the_api_without_the_prefix(gateway: Gateway) -> Non
     assert answered["path"] == "conversations/a b"
     assert (answered["query"], answered["size"]) == ("x=1", 5)
     assert response.headers["x-request-id"]
+
+
+def test_a_line_break_in_a_path_is_part_of_it(gateway: Gateway) -> None:
+    response = httpx.get(f"{gateway.url}/api/conversations/a%0Ab", trust_env=False)
+
+    assert response.json()["path"] == "conversations/a\nb"
 
 
 @pytest.mark.parametrize(
