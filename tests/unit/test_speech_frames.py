@@ -177,7 +177,7 @@ def test_in_silence_reads_are_rare() -> None:
 
 
 @pytest.mark.parametrize("silence", [1.0, 1.05, 1.1, 1.15, 1.2])
-def test_who_begins_to_speak_is_heard_late_for_two_seconds_at_most(silence: float) -> None:
+def test_who_begins_to_speak_is_heard_late_for_a_second_at_most(silence: float) -> None:
     delays: list[float] = []
 
     async def play(one: Listener) -> None:
@@ -187,7 +187,7 @@ def test_who_begins_to_speak_is_heard_late_for_two_seconds_at_most(silence: floa
             delays.extend(one.clock.time() - frame.received_at for frame in await one.follower.read())
 
     listen(play)
-    assert max(delays[23:]) < 0.05
+    assert max(delays[11:]) < 0.05
 
 
 def frames(count: int, *, every: float, start: float = 0.0, data: bytes = SILENT) -> list[AudioFrame]:

@@ -23,6 +23,9 @@ CREEP_SECONDS, LEAP_SECONDS, CREEPS = 0.0003, 0.04, 5
 """How much earlier each read is made while reads find their frame at once: the first, and after so many in a row twice
 as much each time, up to the second. The first frame after a silence is found up to POLL_SECONDS late."""
 
+SILENCE_READS = 5
+"""So many reads that came too early are a silence: 0.2 s."""
+
 BATCH_FRAMES = 50
 """Frames of one read at most: 160 KB, far under BatchGetItem's 100 items and 16 MB."""
 
@@ -199,7 +202,11 @@ class _Beat:
         """Keep time with this frame, which a read at `asked_at` found after so many that did not."""
         self.period = min(0.2, max(0.01, input_seconds(len(frame.data))))
         self.burst = math.ceil(SHORTEST_BEAT / self.period)
-        self._found_at_once = self._found_at_once + 1 if misses == 0 else 0
+        if misses >= SILENCE_READS:
+            # Found some time after it came, nobody knows how long: the next reads leap.
+            self._found_at_once = 2 * CREEPS
+        else:
+            self._found_at_once = self._found_at_once + 1 if misses == 0 else 0
         offset = asked_at - frame.received_at
         if self._offset is None or offset < self._offset or 0 < misses <= 2:
             self._offset = offset
