@@ -21,6 +21,7 @@ from parley_client.timing import Timing
 from benchmarks.report import Measurement, measurement
 from operations import prices
 from operations.prices import CONNECTION_MINUTE, GB_SECOND, INVOCATION, MESSAGE, READ_UNIT, WRITE_UNIT, Price
+from operations.quotas import API_CONNECTIONS, API_RATE, LAMBDA_CONCURRENCY, SPEECH_STREAMS, TABLE_WRITES
 from stacks.sizes import Sizes
 
 LIMIT_USD = 0.003
@@ -41,7 +42,7 @@ _STORING_UNITS = 20
 """A turn's transaction, at twice the units: two messages, the conversation, the check of the session's epoch."""
 _FUNCTION_LOG_BYTES = 500
 """START, END and REPORT of an invocation, with the 26 bytes that CloudWatch adds to each line."""
-_ROUTE_SECONDS = 0.02
+ROUTE_SECONDS = 0.02
 """A warm invocation of the `websocket` function that makes one or two calls to DynamoDB."""
 _SMALL_MESSAGES_A_TURN = 10
 """Transcripts of both, a tool's two notices, the answer and its usage."""
@@ -120,7 +121,7 @@ def lines(*, memory_mb: int, share: float = ASSISTANT_SHARE) -> list[Line]:
         ),
         Line("read units", frames * reads_a_frame() + polls + pings, READ_UNIT),
         Line("GB-seconds of the worker", 60 * memory_mb / 1024, GB_SECOND),
-        Line("GB-seconds of the routes", routed * _ROUTE_SECONDS * Sizes().function_memory_mb / 1024, GB_SECOND),
+        Line("GB-seconds of the routes", routed * ROUTE_SECONDS * Sizes().function_memory_mb / 1024, GB_SECOND),
         Line("invocations", routed, INVOCATION),
         Line("GB of logs", ((frames + routed) * ACCESS_LOG_BYTES + routed * _FUNCTION_LOG_BYTES) / 1e9, prices.LOG_GB),
         Line("GB to the client", (voice_bytes + acks * 40 + small * 300) / 1e9, prices.OUT_GB),
@@ -147,31 +148,30 @@ def quotas(*, memory_mb: int, voice_calls: int, share: float = ASSISTANT_SHARE) 
     messages = (bill["messages of audio in"] + bill["other messages"]) / 60
     found = [
         Quota(
-            "concurrent streams of Nova Sonic, 20",
-            20,
-            "https://docs.aws.amazon.com/nova/latest/userguide/speech.html; read second-hand: look into Service Quotas",
+            f"concurrent streams of Nova Sonic, {SPEECH_STREAMS.value:g}",
+            round(SPEECH_STREAMS.value),
+            f"{SPEECH_STREAMS.source}; read second-hand: look into Service Quotas",
         ),
         Quota(
             "concurrent Lambda executions, 1,000 (10 in a new account)",
             # One worker; the routes' short invocations take less than a hundredth of it.
-            round(1000 / (1 + bill["invocations"] / 60 * _ROUTE_SECONDS)),
-            "https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html",
+            round(LAMBDA_CONCURRENCY.value / (1 + bill["invocations"] / 60 * ROUTE_SECONDS)),
+            LAMBDA_CONCURRENCY.source,
         ),
         Quota(
             "API Gateway, 10,000 requests a second, posts to connections included",
-            int(10_000 / messages),
-            "https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html",
+            int(API_RATE.value / messages),
+            API_RATE.source,
         ),
         Quota(
             "DynamoDB, 40,000 write units a second in a table",
-            int(40_000 / (bill["write units of audio"] / 60)),
-            "https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ServiceQuotas.html",
+            int(TABLE_WRITES.value / (bill["write units of audio"] / 60)),
+            TABLE_WRITES.source,
         ),
         Quota(
             "API Gateway, 500 new connections a second: calls of ten minutes",
-            500 * 600,
-            "https://docs.aws.amazon.com/apigateway/latest/developerguide/"
-            "apigateway-execution-service-websocket-limits-table.html",
+            round(API_CONNECTIONS.value * 600),
+            API_CONNECTIONS.source,
         ),
         Quota("this environment's own sizes.voiceCalls", voice_calls, "docs/configuration.md"),
     ]

@@ -17,6 +17,8 @@ from botocore.exceptions import (
 from operations.command import Check, Mark
 from operations.deployed import EDGE_REGION
 from operations.environment import Place, aws_trouble
+from operations.quotas import API_RATE_CODE
+from stacks.sizes import FRAMES_PER_CALL, MESSAGES_PER_REQUEST
 
 if TYPE_CHECKING:
     from stacks.config import Configuration
@@ -31,10 +33,6 @@ _REFUSED = frozenset(
     {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError", "UnauthorizedException"}
 )
 _GEOGRAPHY = re.compile(r"^(global|us|us-gov|eu|ca|jp|au|apac)\.")
-# docs.aws.amazon.com/general/latest/gr/apigateway.html
-_API_RATE = "L-8A5B8E43"
-# What a stage's throttles multiply: stacks/assistant.py.
-_MESSAGES_PER_REQUEST, _FRAMES_PER_CALL = 10, 12
 _TABLES = 8
 
 
@@ -200,7 +198,7 @@ def _quotas(place: Place, configuration: "Configuration") -> Iterator[Check]:
             "Ask for more under Service Quotas, Lambda, Concurrent executions.",
         ),
     )
-    rate = sizes.throttle_rate * (1 + _MESSAGES_PER_REQUEST) + calls * _FRAMES_PER_CALL
+    rate = sizes.throttle_rate * (1 + MESSAGES_PER_REQUEST) + calls * FRAMES_PER_CALL
     # The burst follows from the rate: nobody can ask for another.
     yield _looked_at("API Gateway rate", partial(_api_quota, place, rate))
     if sizes.table_billing == "provisioned":
@@ -210,7 +208,7 @@ def _quotas(place: Place, configuration: "Configuration") -> Iterator[Check]:
 
 
 def _api_quota(place: Place, needed: int) -> Check:
-    quota = place.client("service-quotas").get_service_quota(ServiceCode="apigateway", QuotaCode=_API_RATE)["Quota"]
+    quota = place.client("service-quotas").get_service_quota(ServiceCode="apigateway", QuotaCode=API_RATE_CODE)["Quota"]
     remedy = "Ask for more under Service Quotas, API Gateway, or lower sizes in cdk.json."
     return _enough("API Gateway rate", quota["Value"], needed, "what all stages' throttles admit together", remedy)
 

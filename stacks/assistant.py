@@ -17,6 +17,7 @@ from stacks.environment_stack import EnvironmentStack
 from stacks.functions import NO_DESTINATION, TURN_AGE, TURN_RETRIES, Functions
 from stacks.knowledge import KnowledgeStack
 from stacks.settings import log_retention, metrics_environment, removal_policy
+from stacks.sizes import FRAMES_PER_CALL, MESSAGES_PER_REQUEST
 
 _GET, _POST, _PUT, _DELETE = (
     apigwv2.HttpMethod.GET,
@@ -25,10 +26,6 @@ _GET, _POST, _PUT, _DELETE = (
     apigwv2.HttpMethod.DELETE,
 )
 _WEBSOCKET_ROUTES = ("$connect", "$disconnect", "session.start", "text", "session.end", "ping", "$default")
-# A client that listens reports twice a second what it has played, and sends a ping every five.
-_MESSAGES_PER_REQUEST = 10
-# A client that speaks sends 11.1 frames a second, and more while it catches up after a lost connection.
-_FRAMES_PER_CALL = 12
 
 # The share of failing answers that also wakes somebody.
 _RELEASE_ERROR_SHARE = 0.05
@@ -70,11 +67,11 @@ class AssistantStack(EnvironmentStack):
                 audio_frames_table=data.storage.audio_frames_table if configuration.enable_voice else None,
                 http_throttle=Throttle(rate=sizes.throttle_rate, burst=sizes.throttle_burst),
                 websocket_throttle=Throttle(
-                    rate=sizes.throttle_rate * _MESSAGES_PER_REQUEST,
-                    burst=sizes.throttle_burst * _MESSAGES_PER_REQUEST,
+                    rate=sizes.throttle_rate * MESSAGES_PER_REQUEST,
+                    burst=sizes.throttle_burst * MESSAGES_PER_REQUEST,
                 ),
                 audio_throttle=Throttle(
-                    rate=sizes.voice_calls * _FRAMES_PER_CALL, burst=sizes.voice_calls * _FRAMES_PER_CALL
+                    rate=sizes.voice_calls * FRAMES_PER_CALL, burst=sizes.voice_calls * FRAMES_PER_CALL
                 ),
                 log_retention=log_retention(configuration),
                 log_encryption_key=data.storage.encryption_key,

@@ -30,6 +30,12 @@ _LOG_RETENTION_DAYS = (
     3288,
 )
 
+MESSAGES_PER_REQUEST = 10
+"""What the WebSocket API lets in for each request of `throttle_rate`: a client that listens reports twice a second what
+it has played, and sends a ping every five."""
+FRAMES_PER_CALL = 12
+"""A second: a client that speaks sends 11.1, and more while it catches up after a lost connection."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
