@@ -20,10 +20,10 @@ DOCUMENT = PROJECT / "docs" / "asyncapi.json"
 ANSWER_SECONDS = 30
 """Without a pong for so long, a connection hangs."""
 
-BATCH = 14
+BATCH = 10
 """Messages of a batch on average, floods not counted."""
 BATCHES_A_CONNECTION = 20
-VOICE_IN = 40
+VOICE_IN = 20
 """One batch of so many begins a call, whose worker takes a second to start."""
 
 CLOSES = frozenset({1000, 1001, 1003, 1009})

@@ -17,7 +17,7 @@ from parley.functions.knowledge_parts import KnowledgeSettings, vector_index
 from parley.knowledge.chunks import ChunkId
 
 from sandbox.demo_user import session
-from sandbox.killer import Killer
+from sandbox.killer import Killer, impatient_queue
 from tests.sandbox.people import Person, Sandbox
 
 logger = logging.getLogger(__name__)
@@ -28,23 +28,15 @@ SECONDS_BETWEEN_KILLS = (1.0, 6.0)
 SECONDS = 600
 """For a machine that is busy with something else: where it is not, a minute will do."""
 
-# What is killed before it has taken its messages leaves them to the queue's own visibility timeout, half an hour: the
-# tests' clock runs faster. All else has the function's own times.
-VISIBILITY_SECONDS = 15
-
 
 @pytest.fixture
-def impatient_queue(sandbox: Sandbox) -> Iterator[None]:
-    """For the time of the test the documents queue brings back sooner what nobody has taken."""
-    sqs, url = sandbox.aws("sqs"), sandbox.function("ingestion")["Environment"]["Variables"]["DOCUMENTS_QUEUE_URL"]
-    before = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["VisibilityTimeout"])["Attributes"]
-    sqs.set_queue_attributes(QueueUrl=url, Attributes={"VisibilityTimeout": str(VISIBILITY_SECONDS)})
-    yield
-    sqs.set_queue_attributes(QueueUrl=url, Attributes=before)
+def impatient(sandbox: Sandbox) -> Iterator[None]:
+    with impatient_queue(sandbox):
+        yield
 
 
 @pytest.mark.alone
-@pytest.mark.usefixtures("impatient_queue")
+@pytest.mark.usefixtures("impatient")
 def test_a_thousand_documents_survive_a_function_that_is_killed(
     sandbox: Sandbox, user: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
