@@ -72,7 +72,6 @@ Monitoring(
     props=MonitoringProps(
         name="foreign",
         functions={"Answer": answer},
-        tables={"Sessions": storage.sessions_table},
         queues={
             "Documents": MonitoredQueue(
                 queue=knowledge.ingestion_queue, dead_letter_queue=knowledge.dead_letter_queue

@@ -32,6 +32,8 @@ FUNCTIONS = {
     "VoiceWorker": "voice_worker",
     "Recordings": "recordings",
     "RecordingJobs": "recording_jobs",
+    "PersonalData": "personal_data",
+    "PersonalDataJobs": "personal_data_jobs",
 }
 
 
@@ -141,6 +143,10 @@ def test_assistant_has_the_documented_routes(synth: Synth) -> None:
         "GET /knowledge/documents/{id}",
         "PUT /knowledge/documents/{id}",
         "DELETE /knowledge/documents/{id}",
+        "GET /me/export",
+        "POST /me/export",
+        "DELETE /me",
+        "GET /me/deletion",
         "GET /recordings",
         "POST /recordings",
         "GET /recordings/{id}",

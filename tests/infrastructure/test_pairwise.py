@@ -113,3 +113,5 @@ def _parts(flags: dict[str, Any]) -> Iterator[str]:
         yield "Network"
     if flags["enableWaf"]:
         yield "Edge"
+        # CloudFront's access log is kept in us-east-1, after the distribution that is elsewhere.
+        yield "EdgeLog"
