@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 import time
 import uuid
 import zipfile
@@ -19,12 +18,6 @@ from tests.sandbox.test_uploaded_recordings import spoken, uploaded
 
 WAIT_SECONDS = 120
 FRAME = base64.b64encode(bytes(2880)).decode()
-
-
-def subject_of(person: Person) -> str:
-    """The verified identity in a person's token."""
-    payload = person.http.headers["Authorization"].removeprefix("Bearer ").split(".")[1]
-    return str(json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["sub"])
 
 
 def wait_for[T](what: Callable[[], T | None]) -> T:
@@ -109,7 +102,7 @@ def found(sandbox: Sandbox, texts: set[str]) -> dict[str, list[str]]:
 
 def test_a_user_takes_everything_along_and_leaves_nothing_behind(sandbox: Sandbox, user: Person) -> None:
     word = f"zyx{uuid.uuid4().hex}"
-    subject = subject_of(user)
+    subject = user.subject
     sound = spoken()
     ids = live(user, word, sound)
     stranger = sandbox.new_user()

@@ -1,36 +1,10 @@
 """A user at the limits: own ones, set as an operator sets them, while everybody else goes on."""
 
-import base64
-import json
-from collections.abc import Callable
-from typing import Any
-
-import pytest
-
 from tests.sandbox.people import Person, Sandbox
 
 
-def subject_of(person: Person) -> str:
-    """The user that a token stands for."""
-    claims = person.http.headers["Authorization"].split(".")[1]
-    subject: str = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["sub"]
-    return subject
-
-
-@pytest.fixture
-def limit(sandbox: Sandbox) -> Callable[..., None]:
-    """Gives a user limits: `limit(user, documents_per_day=1)`."""
-    dynamodb, table = sandbox.aws("dynamodb"), sandbox.outputs_of("Data")["UsageTableName"]
-
-    def give(person: Person, **limits: int) -> None:
-        item: dict[str, Any] = {"pk": {"S": f"{subject_of(person)}#limits"}, "sk": {"S": "own"}}
-        dynamodb.put_item(TableName=table, Item=item | {name: {"N": str(value)} for name, value in limits.items()})
-
-    return give
-
-
-def test_documents_have_a_daily_quota(sandbox: Sandbox, user: Person, limit: Callable[..., None]) -> None:
-    limit(user, documents_per_day=1)
+def test_documents_have_a_daily_quota(sandbox: Sandbox, user: Person) -> None:
+    sandbox.limit(user, documents_per_day=1)
     document = {"name": "note.md", "text": "# Note\n\nThe lighthouse is green.\n"}
     # What is refused for another reason is not counted.
     assert user.http.post("/knowledge/documents", json={**document, "name": "note.exe"}).status_code == 422
@@ -47,8 +21,8 @@ def test_documents_have_a_daily_quota(sandbox: Sandbox, user: Person, limit: Cal
     assert other.status_code == 201
 
 
-def test_tokens_have_a_daily_quota_over_http_and_websocket(user: Person, limit: Callable[..., None]) -> None:
-    limit(user, tokens_per_day=1)
+def test_tokens_have_a_daily_quota_over_http_and_websocket(sandbox: Sandbox, user: Person) -> None:
+    sandbox.limit(user, tokens_per_day=1)
     answered = user.chat("What is a turn?", key="first")
     assert answered.status_code == 200
     refused = user.chat("And a ticket?")
@@ -63,12 +37,10 @@ def test_tokens_have_a_daily_quota_over_http_and_websocket(user: Person, limit: 
     assert len(user.conversations()) == 1
 
 
-def test_a_call_does_not_begin_once_its_minutes_are_spent(
-    sandbox: Sandbox, user: Person, limit: Callable[..., None]
-) -> None:
-    limit(user, voice_minutes_per_day=1)
+def test_a_call_does_not_begin_once_its_minutes_are_spent(sandbox: Sandbox, user: Person) -> None:
+    sandbox.limit(user, voice_minutes_per_day=1)
     table = sandbox.outputs_of("Data")["UsageTableName"]
-    subject = subject_of(user)
+    subject = user.subject
     user.chat("What is a turn?")
     query = {"KeyConditionExpression": "pk = :pk", "ExpressionAttributeValues": {":pk": {"S": f"{subject}#day"}}}
     [today] = sandbox.aws("dynamodb").query(TableName=table, **query)["Items"]
