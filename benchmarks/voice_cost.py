@@ -36,6 +36,9 @@ TURNS = 4
 SPEECH_TOKENS = 25
 """Of a second, an assumption: Amazon documents no number. Each turn's usage says what it really was."""
 
+FRAME_UNITS = frozenset({"write units of audio", "read units"})
+"""Lines of the table of audio frames, which is paid for by the request in every environment."""
+
 _SESSION_ITEM_UNITS = 2
 """Writes to the session's item: 1 KB of fields, and while a turn is being spoken its encrypted text."""
 _STORING_UNITS = 20

@@ -9,7 +9,7 @@ import json
 import math
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from parley.functions.messages import DELTA_SECONDS
@@ -121,8 +121,10 @@ def _voice(configuration: "Configuration") -> Iterator[Limit]:
     yield Limit("voice", quotas.API_RATE, messages)
     yield Limit("voice", _own_calls(configuration), 1)
     yield Limit("voice", quotas.API_CONNECTIONS, 1 / (CALL_MINUTES * 60))
-    # The frames have a table of their own.
-    yield from _tables(configuration, "voice", second["write units of audio"], second["read units"])
+    # The frames have a table of their own, which is on demand in every environment.
+    yield from _on_demand("voice", second["write units of audio"], second["read units"])
+    if sizes.table_billing == "provisioned":
+        yield Limit("voice", _own_units(configuration, "write"), second["other write units"])
     yield Limit("voice", quotas.KEY_REQUESTS, voice_cost.TURNS * usage.TURN_KEY_REQUESTS / 60)
     if configuration.auth == "cognito":
         yield Limit("voice", quotas.SIGN_INS, 1 / (CALL_MINUTES * 60))
@@ -137,22 +139,28 @@ def _voice(configuration: "Configuration") -> Iterator[Limit]:
 
 def _tables(configuration: "Configuration", medium: str, writes: float, reads: float) -> Iterator[Limit]:
     """Of the table that is used most."""
-    sizes = configuration.sizes
-    if sizes.table_billing != "provisioned":
-        yield Limit(medium, quotas.TABLE_START_WRITES, writes)
-        yield Limit(medium, quotas.TABLE_START_READS, reads)
-        yield Limit(medium, quotas.TABLE_WRITES, writes)
-        yield Limit(medium, quotas.TABLE_READS, reads)
+    if configuration.sizes.table_billing != "provisioned":
+        yield from _on_demand(medium, writes, reads)
         return
-    own = replace(
-        quotas.TABLE_WRITES,
-        what="write units that sizes.tableMaxCapacity lets a table grow to",
-        value=sizes.table_max_capacity,
+    yield Limit(medium, _own_units(configuration, "write"), writes)
+    yield Limit(medium, _own_units(configuration, "read"), reads)
+
+
+def _on_demand(medium: str, writes: float, reads: float) -> Iterator[Limit]:
+    yield Limit(medium, quotas.TABLE_START_WRITES, writes)
+    yield Limit(medium, quotas.TABLE_START_READS, reads)
+    yield Limit(medium, quotas.TABLE_WRITES, writes)
+    yield Limit(medium, quotas.TABLE_READS, reads)
+
+
+def _own_units(configuration: "Configuration", kind: str) -> Quota:
+    return Quota(
+        service="Parley",
+        what=f"{kind} units a second that sizes.tableMaxCapacity lets a table grow to",
+        value=configuration.sizes.table_max_capacity,
         source="docs/configuration.md",
         remedy="Raise sizes.tableMaxCapacity, or bill on demand.",
     )
-    yield Limit(medium, own, writes)
-    yield Limit(medium, replace(own, what=own.what.replace("write", "read")), reads)
 
 
 def _own_rate(configuration: "Configuration") -> Quota:

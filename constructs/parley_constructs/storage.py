@@ -115,15 +115,15 @@ class Storage(Construct):
         self.credentials_table = self._table("Credentials", "credential_id")
         self.conversations_table = self._table("Conversations", "pk", "sk")
         self.knowledge_table = self._table("Knowledge", "pk", "sk", stream=True)
+        billing = self._props.billing
+        by_request = TableBilling.on_demand() if billing.is_provisioned else billing
+        # A call that begins writes 33 units a second at once: capacity that is provisioned follows within minutes.
         self.audio_frames_table = self._table(
-            "AudioFrames", "session_id", "seq", sort_key_type=dynamodb.AttributeType.NUMBER
+            "AudioFrames", "session_id", "seq", sort_key_type=dynamodb.AttributeType.NUMBER, billing=by_request
         )
         # Powertools' own attribute names.
         self.idempotency_table = self._table("Idempotency", "id", time_to_live="expiration")
-        billing = self._props.billing
-        self.usage_table = self._table(
-            "Usage", "pk", "sk", billing=TableBilling.on_demand() if billing.is_provisioned else billing
-        )
+        self.usage_table = self._table("Usage", "pk", "sk", billing=by_request)
 
         self.access_logs_bucket = self._access_logs()
         self.documents_bucket = self._bucket("Documents", event_bridge=True, lifecycle_rules=[_exports_lifecycle()])

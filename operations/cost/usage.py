@@ -91,7 +91,7 @@ class _Deployed:
         tables = list(assembly.resources("AWS::DynamoDB::Table"))
         on_demand = [table for table in tables if table.properties.get("BillingMode") == "PAY_PER_REQUEST"]
         self.pays_for_units = len(on_demand) * 2 > len(tables)
-        """Whether most tables are paid for by request; a single table that is not, or alone is, makes no difference."""
+        """Whether most tables are paid for by the request. Counters and audio frames are in any case."""
 
     def has(self, *types: str) -> bool:
         return next(self._assembly.resources(*types), None) is not None
@@ -163,7 +163,9 @@ def _minute(deployed: _Deployed, unpriced: list[str]) -> list[Line]:
     lines = [
         Line(_service_of(line.price), line.name, line.count, line.price)
         for line in transport
-        if deployed.pays_for_units or line.price not in (prices.WRITE_UNIT, prices.READ_UNIT)
+        if deployed.pays_for_units
+        or line.name in voice_cost.FRAME_UNITS
+        or line.price not in (prices.WRITE_UNIT, prices.READ_UNIT)
     ]
     share, seconds = voice_cost.ASSISTANT_SHARE, 60 * voice_cost.ASSISTANT_SHARE
     if not deployed.speaks_through_cascade():

@@ -170,24 +170,29 @@ def test_buckets_are_emptied_only_when_asked() -> None:
     template(empty_buckets=True).resource_count_is("Custom::S3AutoDeleteObjects", 0)
 
 
+BY_REQUEST = {"Usage", "AudioFrames"}
+"""Paid for by the request however the other tables are."""
+
+
 def test_provisioned_capacity_follows_the_load_where_it_has_a_maximum(passing: Template) -> None:
     provisioned = {"ProvisionedThroughput": {"ReadCapacityUnits": 5, "WriteCapacityUnits": 3}}
-    passing.resource_properties_count_is(
-        "AWS::DynamoDB::Table", {**provisioned, "BillingMode": Match.absent()}, len(TABLES)
-    )
-    passing.resource_count_is("AWS::ApplicationAutoScaling::ScalableTarget", len(TABLES))
+    count = len(TABLES.keys() - BY_REQUEST)
+    passing.resource_properties_count_is("AWS::DynamoDB::Table", {**provisioned, "BillingMode": Match.absent()}, count)
+    passing.resource_count_is("AWS::ApplicationAutoScaling::ScalableTarget", count)
     passing.all_resources_properties(
         "AWS::ApplicationAutoScaling::ScalableTarget",
         {"MinCapacity": 5, "MaxCapacity": 50, "ScalableDimension": "dynamodb:table:ReadCapacityUnits"},
     )
 
 
-def test_counters_are_paid_for_by_the_request_however_the_other_tables_are(passing: Template) -> None:
+def test_counters_and_frames_are_paid_for_by_the_request_however_the_other_tables_are(passing: Template) -> None:
     tables = passing.find_resources("AWS::DynamoDB::Table", {"Properties": {"BillingMode": "PAY_PER_REQUEST"}})
-    [usage] = tables.values()
-    assert usage["Properties"]["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
-    assert [key["AttributeName"] for key in usage["Properties"]["KeySchema"]] == ["pk", "sk"]
-    assert usage["Properties"]["SSESpecification"]["SSEType"] == "KMS"
+    keys = [[key["AttributeName"] for key in table["Properties"]["KeySchema"]] for table in tables.values()]
+
+    assert sorted(keys) == [["pk", "sk"], ["session_id", "seq"]]
+    for table in tables.values():
+        assert table["Properties"]["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
+        assert table["Properties"]["SSESpecification"]["SSEType"] == "KMS"
 
 
 def test_on_demand_throughput_can_be_capped() -> None:

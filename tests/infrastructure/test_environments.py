@@ -107,8 +107,10 @@ def test_tables_are_billed_as_the_environment_says(synth: Synth) -> None:
     for env, mode in {"local": "PAY_PER_REQUEST", "dev": "PAY_PER_REQUEST", "prod": None}.items():
         tables = list(synth(env).resources("AWS::DynamoDB::Table", part="Data"))
         assert len(tables) == 8
-        # Counters pay by the request everywhere.
-        modes = {table["Properties"].get("BillingMode") for name, table in tables if "Usage" not in name}
+        # Counters and frames pay by the request everywhere.
+        by_request = [name for name, _ in tables if "Usage" in name or "AudioFrames" in name]
+        assert len(by_request) == 2
+        modes = {table["Properties"].get("BillingMode") for name, table in tables if name not in by_request}
         assert modes == {mode}
 
 

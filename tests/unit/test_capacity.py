@@ -55,9 +55,11 @@ def test_an_environments_own_sizes_are_limits() -> None:
 
 def test_provisioned_tables_are_as_large_as_they_were_allowed_to_grow() -> None:
     configuration = configured("prod")
-    writes = named(limits(configuration), "voice", "write units")
+    found = limits(configuration)
 
-    assert writes.quota.value == configuration.sizes.table_max_capacity
+    assert named(found, "text", "write units").quota.value == configuration.sizes.table_max_capacity
+    # But for the frames: a call brings more than they could follow.
+    assert named(found, "voice", "write units a second of a table").quota is quotas.TABLE_WRITES
 
 
 def test_what_an_environment_does_not_have_limits_nothing() -> None:
