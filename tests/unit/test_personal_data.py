@@ -345,7 +345,8 @@ def test_a_deleted_user_leaves_nothing_but_the_record_of_it_and_nobody_else_lose
     _, shown = world.http("GET", "/me/deletion")
     assert shown["state"] == "done"
     assert shown["finished_at"] > "2026-11-21T10:30"
-    assert shown["deleted"] | {"conversations": TURNS * 3 // 2 + 1, "sessions": 6, "account": 1, "credentials": 2} == shown["deleted"]
+    some = {"conversations": TURNS * 3 // 2 + 1, "sessions": 6, "account": 1, "credentials": 2}
+    assert some.items() <= shown["deleted"].items()
     assert world.accounts == {BOB}
 
 

@@ -270,18 +270,18 @@ class Metrics:
     def usage(self, usage: Usage) -> None:
         """See Meter."""
         count_usage(usage)
-    def _add(self, name: str, unit: MetricUnit, value: float) -> None:
-        metrics.add_metric(name=name, unit=unit, value=value)
-        if self._now() - self._flushed_at > FLUSH_SECONDS:
-            self._flushed_at = self._now()
-            metrics.flush_metrics()
 
     def milliseconds(self, name: str, value: float) -> None:
         """See Meter."""
         self._add(name, MetricUnit.Milliseconds, round(value, 1))
 
+    def _add(self, name: str, unit: MetricUnit, value: float) -> None:
+        metrics.add_metric(name=name, unit=unit, value=value)
+        if self._now() - self._flushed_at > FLUSH_SECONDS:
+            self._flushed_at = self._now()
+            count_throttles()
+            metrics.flush_metrics()
 
 
 # A segment would gather the calls of a quarter of an hour.
 handler = instrument(serve, trace_calls=False)
-            count_throttles()

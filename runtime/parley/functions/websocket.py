@@ -103,19 +103,19 @@ def route(event: Mapping[str, Any], context: Any) -> Mapping[str, int]:
         return _connect(caller)
     outbox = Outbox(_connection(connection_id))
     body = event.get("body") or ""
-    try:
     if chosen := correlation.chosen_by_client(_request_id(body)):
         correlate(chosen)
     asked_at = event["requestContext"].get("requestTimeEpoch")
+    try:
         _answer(caller, body, outbox, asked_at)
     except ParleyError as error:
         logger.info("Refused", error_code=error.code)
-        outbox.send(ErrorMessage.of(error, _request_id(body)))
         failed(error.code)
+        outbox.send(ErrorMessage.of(error, _request_id(body)))
     except Exception:
         logger.exception("Unexpected error")
-        outbox.send(ErrorMessage.of(ParleyError(), _request_id(body)))
         failed()
+        outbox.send(ErrorMessage.of(ParleyError(), _request_id(body)))
     return DONE
 
 
@@ -181,8 +181,8 @@ def _start(caller: Connected, start: SessionStart, outbox: Outbox) -> None:
             allowances.check_voice(caller.caller.subject)
         _warm_up_retrieval()
         sessions.start(caller, start)
-
         served()
+
 
 def _start_turn(caller: Connected, text: Text, asked_at: int | None) -> None:
     order = TurnOrder(
@@ -192,9 +192,9 @@ def _start_turn(caller: Connected, text: Text, asked_at: int | None) -> None:
         conversation_id=text.conversation_id,
         request_id=text.request_id,
         model_role=text.model_role,
-    )
         correlation_id=correlation.current(),
         asked_at=asked_at,
+    )
     turns().start(msgspec.json.encode(order))
 
 
