@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from attacks.http import fuzz_http
 from attacks.websocket import fuzz_websocket
-from operations.command import DONE, FAILED, parser, print_json, print_table, run
+from operations.command import DONE, FAILED, console, parser, print_json, print_table, run
 from sandbox.people import Sandbox
 from sandbox.state import State
 
@@ -43,10 +43,11 @@ def _fuzz(options: argparse.Namespace) -> int:
     seed = secrets.randbelow(2**32) if options.seed is None else options.seed
     started = time.monotonic()
     try:
-        if options.api == "http":
-            report = fuzz_http(sandbox, cases=options.cases, seed=seed)
-        else:
-            report = fuzz_websocket(sandbox, cases=options.cases, seed=seed)
+        with console(stderr=True).status(f"some {options.cases:,} cases with the seed {seed} ..."):
+            if options.api == "http":
+                report = fuzz_http(sandbox, cases=options.cases, seed=seed)
+            else:
+                report = fuzz_websocket(sandbox, cases=options.cases, seed=seed)
     finally:
         sandbox.close()
     seconds = time.monotonic() - started

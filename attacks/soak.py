@@ -12,7 +12,8 @@ from statistics import quantiles
 from typing import Any
 
 from attacks.soak_clients import Caller, Client, HttpTalker, Ledger, Librarian, SocketTalker
-from operations.command import DONE, FAILED, parser, print_json, print_table, run
+from attacks.soak_speech import HEARD, Speaker, marked_speech
+from operations.command import DONE, FAILED, console, parser, print_json, print_table, run
 from sandbox.killer import Killer, impatient_queue
 from sandbox.people import Person, Sandbox
 from sandbox.state import State
@@ -23,11 +24,15 @@ _EXAMPLES = """\
   scripts/soak --minutes 1 --kill-every 1    short and rough"""
 
 MINUTES, KILL_EVERY = 10.0, 5.0
-MIX: dict[type[Client], int] = {HttpTalker: 2, SocketTalker: 2, Librarian: 1, Caller: 2}
+LONGEST_MINUTES = 45.0
+"""The users' tokens last an hour."""
+MIX: dict[type[Client], int] = {HttpTalker: 2, SocketTalker: 2, Librarian: 1, Caller: 1, Speaker: 2}
 """How many clients of each kind are at it at once."""
 
 INDEXED_WITHIN = 600.0
 """Seconds after the last document within which all of them must be ready."""
+
+_LOOKING_AT_ONCE = 4
 
 
 @dataclass
@@ -50,6 +55,7 @@ class Outcome:
         return {
             "seconds": round(self.seconds),
             "turns": len(self.ledger.turns),
+            "utterances": self.ledger.spoken.total(),
             "documents": len(self.ledger.documents),
             "kills": dict(self.killed.most_common()),
             "latency": {kind: _percentiles(values) for kind, values in sorted(self.ledger.seconds.items())},
@@ -66,7 +72,7 @@ def soak(sandbox: Sandbox, *, seconds: float, kill_every: float = KILL_EVERY, se
     # Each has connections of its own, as users have.
     clients = [kind(sandbox.person(_token(person)), ledger, seed=seed + number) for number, kind in enumerate(kinds)]
     started = time.monotonic()
-    with impatient_queue(sandbox):
+    with impatient_queue(sandbox), marked_speech(sandbox.outputs["models_url"]):
         killer = Killer(sandbox, pause=lambda _: kill_every, seed=seed)
         with killer, ThreadPoolExecutor(len(clients)) as pool:
             for done in [pool.submit(client.run, started + seconds) for client in clients]:
@@ -80,7 +86,7 @@ def soak(sandbox: Sandbox, *, seconds: float, kill_every: float = KILL_EVERY, se
 def lost_turns(person: Person, ledger: Ledger) -> list[str]:
     """Each answered question stands in its conversation once, and so does its answer, as it was given."""
     lost = []
-    for conversation in sorted({turn.conversation_id for turn in ledger.turns}):
+    for conversation in sorted({turn.conversation_id for turn in ledger.turns} | ledger.spoken.keys()):
         answer = person.http.get(f"/conversations/{conversation}")
         if not answer.is_success:
             lost.append(f"conversation {conversation}: {answer.status_code}")
@@ -93,15 +99,18 @@ def lost_turns(person: Person, ledger: Ledger) -> list[str]:
                 lost.append(f"{turn.question!r} stands {questions[turn.question]} times in {conversation}")
             if answers[(turn.turn_id, turn.answer)] != 1:
                 lost.append(f"the answer to {turn.question!r} stands not once, as it was given, in {conversation}")
+        if questions[HEARD] != ledger.spoken[conversation]:
+            lost.append(f"{conversation} has {questions[HEARD]} utterances, not {ledger.spoken[conversation]}")
         if questions.total() != answers.total():
             lost.append(f"{conversation} has {questions.total()} questions and {answers.total()} answers")
     return lost
 
 
 def lost_documents(person: Person, ledger: Ledger) -> list[str]:
-    """Each document is listed once, ready, and found once by the word that it alone has."""
-    lost, end = [], time.monotonic() + INDEXED_WITHIN
-    for document, word in ledger.documents.items():
+    """Each document is ready, and found once by the word that it alone has."""
+    end = time.monotonic() + INDEXED_WITHIN
+
+    def look_at(document: str, word: str) -> str | None:
         while (state := person.http.get(f"/knowledge/documents/{document}").json().get("state")) != "ready":
             if state == "failed" or time.monotonic() > end:
                 break
@@ -109,9 +118,11 @@ def lost_documents(person: Person, ledger: Ledger) -> list[str]:
         query = {"query": f"Which book is blue: {word}?", "filter": {"document_id": document}}
         passages = person.http.post("/rag/query", json=query).json().get("passages", [])
         found = sum(word in passage["text"] for passage in passages)
-        if (state, found) != ("ready", 1):
-            lost.append(f"document {document} is {state} and was found {found} times")
-    return lost
+        return None if (state, found) == ("ready", 1) else f"{document} is {state} and was found {found} times"
+
+    with ThreadPoolExecutor(_LOOKING_AT_ONCE) as pool:
+        looked = pool.map(look_at, ledger.documents.keys(), ledger.documents.values())
+        return [f"document {trouble}" for trouble in looked if trouble is not None]
 
 
 def _token(person: Person) -> str:
@@ -141,8 +152,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     made.add_argument("--kill-every", type=float, default=KILL_EVERY, metavar="S", help=every)
     made.add_argument("--seed", type=int, help="kill and pause as another run with this seed did (default: a new one)")
     options = made.parse_args(arguments)
-    if options.minutes <= 0 or options.kill_every <= 0:
-        made.error("--minutes and --kill-every are more than 0")
+    if not 0 < options.minutes <= LONGEST_MINUTES or options.kill_every <= 0:
+        made.error(f"--minutes is more than 0 and at most {LONGEST_MINUTES:g}, --kill-every more than 0")
     return run(_soak, options)
 
 
@@ -150,7 +161,8 @@ def _soak(options: argparse.Namespace) -> int:
     sandbox = Sandbox(State.locate().outputs())
     seed = secrets.randbelow(2**32) if options.seed is None else options.seed
     try:
-        outcome = soak(sandbox, seconds=options.minutes * 60, kill_every=options.kill_every, seed=seed)
+        with console(stderr=True).status(f"{options.minutes:g} minutes with the seed {seed} ..."):
+            outcome = soak(sandbox, seconds=options.minutes * 60, kill_every=options.kill_every, seed=seed)
     finally:
         sandbox.close()
     for failure in outcome.failures:

@@ -45,6 +45,8 @@ class Ledger:
     turns: list[Turn] = field(default_factory=list)
     documents: dict[str, str] = field(default_factory=dict)
     """By id, the word that only this document has."""
+    spoken: Counter[str] = field(default_factory=Counter)
+    """By conversation, how many utterances were answered by voice."""
     seconds: dict[str, list[float]] = field(default_factory=dict)
     retries: Counter[str] = field(default_factory=Counter)
     unanswered: list[str] = field(default_factory=list)
@@ -64,6 +66,13 @@ class Ledger:
 
 class GivenUp(Exception):
     """A client's patience ended."""
+
+
+def voice_session(person: Person, session_id: str | None = None) -> Session:
+    """A voice session of the client library, for a person: a new one, or one to go on with."""
+    token = str(person.http.headers["Authorization"]).removeprefix("Bearer ")
+    url = str(person.http.base_url).rstrip("/")
+    return Session(url, token=token, websocket_url=person.websocket_url, session_id=session_id, trust_env=False)
 
 
 class Client:
@@ -222,7 +231,7 @@ class Librarian(Client):
 class Caller(Client):
     """Types into voice sessions, which answer by voice; the client library connects again by itself."""
 
-    kind = "calls"
+    kind = "typed calls"
 
     def run(self, end: float) -> None:
         """See Client."""
@@ -241,7 +250,7 @@ class Caller(Client):
         patience_ends = time.monotonic() + PATIENCE
         while left and (asked is not None or time.monotonic() < end):
             try:
-                async with self._session(session_id) as session:
+                async with voice_session(self.person, session_id) as session:
                     session_id = session.session_id
                     while left and (asked is not None or time.monotonic() < end):
                         asked = asked or (self.question(), uuid.uuid4().hex, time.monotonic())
@@ -252,13 +261,6 @@ class Caller(Client):
                 if time.monotonic() > patience_ends:
                     raise GivenUp(str(error)) from error
                 await asyncio.sleep(1)
-
-    def _session(self, session_id: str | None) -> Session:
-        token = str(self.person.http.headers["Authorization"]).removeprefix("Bearer ")
-        url = str(self.person.http.base_url).rstrip("/")
-        return Session(
-            url, token=token, websocket_url=self.person.websocket_url, session_id=session_id, trust_env=False
-        )
 
     async def _utterance(self, session: Session, question: str, request_id: str, since: float) -> None:
         await session.send_text(question, request_id=request_id)

@@ -1,6 +1,7 @@
 """The attacks' own judgement: what they must find, they find."""
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from attacks.messages import FRAME_BYTES, Arsenal, Frame, from_schema
 from attacks.soak import lost_documents, lost_turns
 from attacks.soak_clients import Client, GivenUp, Ledger, Turn
+from attacks.soak_speech import HEARD
 from attacks.victim import Targets, Victim, still_whole
 from attacks.websocket import DOCUMENT, Judge, Wrong
 from sandbox.people import Person
@@ -150,6 +152,15 @@ def test_lost_and_doubled_turns_are_found(stored: list[Any] | None, losses: int)
 
     ledger = Ledger(turns=[Turn("c", "What?", "a", "This.")])
     assert len(lost_turns(person(answer), ledger)) == losses
+
+
+def test_lost_and_doubled_utterances_are_found() -> None:
+    stored = [{**QUESTION, "message": HEARD}, ANSWER] * 2
+    user = person(lambda _: httpx.Response(200, json={"turns": stored}))
+
+    assert lost_turns(user, Ledger(spoken=Counter(c=2))) == []
+    assert len(lost_turns(user, Ledger(spoken=Counter(c=1)))) == 1
+    assert len(lost_turns(user, Ledger(spoken=Counter(c=3)))) == 1
 
 
 @pytest.mark.parametrize(
