@@ -518,6 +518,31 @@ def test_a_typed_message_is_answered_once_by_voice() -> None:
     assert one.turns[0].text == "What is typed?"
 
 
+@pytest.mark.parametrize("number", range(1, 7))
+def test_a_killed_workers_answer_to_a_typed_message_still_names_it(number: int) -> None:
+    async def play(one: Call) -> None:
+        writes = 0
+
+        def written() -> None:
+            nonlocal writes
+            writes += 1
+            if writes == number:
+                one.kill_worker()
+
+        one.connect()
+        await one.send(0, 20)
+        one.sessions.after_write = written
+        one.type("What is typed?")
+        await one.send(0, 300)
+        # What was stored, and not told any more, is told when it is asked for again.
+        one.type("What is typed?")
+        await one.send(0, 60)
+
+    one = call(play)
+    assert [turn.text for turn in one.turns if turn.role == "user"] == ["What is typed?"]
+    assert {done.request_id for done in one.channel.done()} == {"m-1"}
+
+
 def test_a_typed_message_that_is_sent_again_gets_its_answer_again() -> None:
     async def play(one: Call) -> None:
         one.connect()

@@ -178,10 +178,11 @@ class SessionWorker:
         """Begin where the session stands: its history, and what an earlier worker left unfinished."""
         await self._patiently(self._ledger.load)
         if (pending := self._session.pending) is not None:
-            answer = await self._patiently(lambda: self._ledger.recover(pending, self._session.played))
-            if answer is not None:
+            recovered = await self._patiently(lambda: self._ledger.recover(pending, self._session.played))
+            if recovered is not None:
+                answer, request_id = recovered
                 self._parts.meter.count("TurnsRecovered")
-                self._outbound.send(stored_message(answer, self._ledger.conversation_id or ""))
+                self._outbound.send(stored_message(answer, self._ledger.conversation_id or "", request_id))
 
     async def _patiently[T](self, work: Callable[[], Awaitable[T]]) -> T:
         while self._clock.now() < self._held_until:

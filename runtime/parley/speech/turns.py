@@ -201,8 +201,11 @@ class Ledger:
             return
         self._turns, self._count = list(history.turns), history.turn_count
 
-    async def recover(self, sealed: bytes, played: Played | None) -> Turn | None:
-        """Store the turn that an earlier owner had begun, as far as it is known; None when it cannot be read."""
+    async def recover(self, sealed: bytes, played: Played | None) -> tuple[Turn, str | None] | None:
+        """Store the turn that an earlier owner had begun, as far as it is known; None when it cannot be read.
+
+        Its answer, and the request id of its question if that was typed.
+        """
         try:
             turn = msgspec.json.decode(await asyncio.to_thread(self._seal.open, sealed), type=SpokenTurn)
         except StoreUnavailable:
@@ -215,7 +218,7 @@ class Ledger:
         if turn.heard_ms is None or not turn.text_heard(turn.heard_ms):
             # Nobody can tell what was heard: what was said stands.
             turn.heard_ms = None
-        return await self.finish(turn)
+        return await self.finish(turn), turn.request_id
 
     def history(self) -> list[Message]:
         """The last turns, for a model."""
