@@ -1,6 +1,7 @@
 """Clients that do as real ones do when something fails: they say it again under the same key, until it is answered."""
 
 import asyncio
+import contextlib
 import json
 import random
 import threading
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
-from parley_client import Answer, ParleyError, Problem, Reconnecting, Session
+from parley_client import Answer, ParleyError, Problem, Session
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from sandbox.people import Connected, Person
@@ -263,25 +264,25 @@ class Caller(Client):
                 await asyncio.sleep(1)
 
     async def _utterance(self, session: Session, question: str, request_id: str, since: float) -> None:
-        await session.send_text(question, request_id=request_id)
-        try:
-            async with asyncio.timeout(PATIENCE):
-                async for event in session:
-                    match event:
-                        case Answer() if event.request_id == request_id:
-                            self.ledger.took(self.kind, since)
-                            turn = Turn(event.conversation_id, question, event.turn_id, event.text)
-                            with self.ledger.lock:
-                                self.ledger.turns.append(turn)
-                            return
-                        case Problem(request_id=request) if request == request_id and not event.retryable:
-                            raise GivenUp(f"{event.code}: {event.message}")
-                        case Problem() if event.retryable:
-                            self.ledger.again(self.kind)
-                            await asyncio.sleep(0.5)
-                            await session.send_text(question, request_id=request_id)
-                        case Reconnecting():
-                            self.ledger.again(self.kind)
-        except TimeoutError:
-            raise GivenUp(f"no answer to {question!r} within {PATIENCE:g} s") from None
+        """Ask, and ask again where nothing comes: a worker may end between storing an answer and telling it."""
+        while time.monotonic() < since + PATIENCE:
+            await session.send_text(question, request_id=request_id)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SILENCE):
+                    answer = await self._answer(session, request_id)
+                self.ledger.took(self.kind, since)
+                turn = Turn(answer.conversation_id, question, answer.turn_id, answer.text)
+                with self.ledger.lock:
+                    self.ledger.turns.append(turn)
+                return
+            self.ledger.again(self.kind)
+        raise GivenUp(f"no answer to {question!r} within {PATIENCE:g} s")
+
+    async def _answer(self, session: Session, request_id: str) -> Answer:
+        async for event in session:
+            match event:
+                case Answer() if event.request_id == request_id:
+                    return event
+                case Problem(request_id=request) if request == request_id and not event.retryable:
+                    raise GivenUp(f"{event.code}: {event.message}")
         raise ParleyError("ended", "The session ended before it answered.")

@@ -7,14 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import httpx
-from parley_client import Answer, ParleyError, Reconnecting, Session
+from parley_client import Answer, ParleyError, Session
 
-from attacks.soak_clients import PATIENCE, Client, GivenUp, voice_session
+from attacks.soak_clients import Client, GivenUp, voice_session
 from sandbox.models.speech.cues import Cue, mark
 
 FRAME_SECONDS, FRAME_BYTES = 0.09, 2_880
 TALK_FRAMES = 25
 UTTERANCES_A_CALL = 5
+UNTOLD_AFTER = 60.0
+"""Seconds without an answer, after which it is only looked for in the conversation."""
 HEARD = "What is there to say?"
 SAID = "This is what there is to say."
 
@@ -51,30 +53,37 @@ class Speaker(Client):
                 sending = asyncio.create_task(microphone.run())
                 try:
                     for _ in range(UTTERANCES_A_CALL):
-                        answer = await self._utterance(session, microphone)
-                        with self.ledger.lock:
-                            self.ledger.spoken[answer.conversation_id] += 1
+                        await self._utterance(session, microphone)
                         # Who speaks into an answer interrupts it.
                         await asyncio.sleep(session.speaking_for + 0.5)
                 finally:
                     sending.cancel()
+                    conversation = session.conversation_id
+                    if conversation is not None:
+                        with self.ledger.lock:
+                            self.ledger.spoken[conversation] += microphone.said
         except ParleyError as error:
             raise GivenUp(str(error)) from error
 
-    async def _utterance(self, session: Session, microphone: "_Microphone") -> Answer:
+    async def _utterance(self, session: Session, microphone: "_Microphone") -> None:
+        """Speak, and listen for the answer.
+
+        An answer that was stored and not told, because its worker ended in between, cannot be asked for again: it
+        counts like the others, and must be in the conversation.
+        """
         await microphone.say()
         since = time.monotonic()
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(UNTOLD_AFTER):
                 async for event in session:
-                    match event:
-                        case Answer():
-                            self.ledger.took(self.kind, since)
-                            return event
-                        case Reconnecting():
-                            self.ledger.again(self.kind)
+                    if isinstance(event, Answer):
+                        self.ledger.took(self.kind, since)
+                        return
         except TimeoutError:
-            raise GivenUp(f"an utterance was not answered within {PATIENCE:g} s") from None
+            if session.conversation_id is None:
+                raise GivenUp(f"the first utterance of a call was not answered within {UNTOLD_AFTER:g} s") from None
+            self.ledger.again(f"{self.kind}, untold")
+            return
         raise ParleyError("ended", "The call ended before an utterance was answered.")
 
 
@@ -86,6 +95,8 @@ class _Microphone:
         self._call = call
         self._left = 0
         self._said = asyncio.Event()
+        self.said = 0
+        """Utterances."""
 
     async def say(self) -> None:
         """An utterance; returns when its last frame was sent."""
@@ -103,4 +114,5 @@ class _Microphone:
             if self._left:
                 self._left -= 1
                 if self._left == 0:
+                    self.said += 1
                     self._said.set()
