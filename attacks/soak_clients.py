@@ -8,6 +8,7 @@ import threading
 import time
 import uuid
 from collections import Counter
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -76,7 +77,7 @@ def voice_session(person: Person, session_id: str | None = None) -> Session:
     return Session(url, token=token, websocket_url=person.websocket_url, session_id=session_id, trust_env=False)
 
 
-class Client:
+class Client(ABC):
     """One user, who does one thing after another until `end`."""
 
     kind = ""
@@ -95,9 +96,9 @@ class Client:
             with self.ledger.lock:
                 self.ledger.unanswered.append(f"{self.kind}: {trouble}")
 
+    @abstractmethod
     def once(self) -> None:
         """One thing, acknowledged. Raises GivenUp."""
-        raise NotImplementedError
 
     def question(self) -> str:
         """A question that nobody else asks."""
@@ -146,9 +147,9 @@ class Talker(Client):
             self.ledger.turns.append(turn)
         self.conversation, self.turns = turn.conversation_id, self.turns + 1
 
+    @abstractmethod
     def ask(self, question: str) -> Turn:
         """The answered turn. Raises GivenUp."""
-        raise NotImplementedError
 
 
 class HttpTalker(Talker):
