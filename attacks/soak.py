@@ -5,7 +5,7 @@ import secrets
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from statistics import quantiles
@@ -26,7 +26,13 @@ _EXAMPLES = """\
 MINUTES, KILL_EVERY = 10.0, 5.0
 LONGEST_MINUTES = 45.0
 """The users' tokens last an hour."""
-MIX: dict[type[Client], int] = {HttpTalker: 2, SocketTalker: 2, Librarian: 1, Caller: 1, Speaker: 2}
+MIX: dict[Callable[[Person, Ledger, int], Client], int] = {
+    HttpTalker: 2,
+    SocketTalker: 2,
+    Librarian: 1,
+    Caller: 1,
+    Speaker: 2,
+}
 """How many clients of each kind are at it at once."""
 
 INDEXED_WITHIN = 600.0
@@ -70,7 +76,7 @@ def soak(sandbox: Sandbox, *, seconds: float, kill_every: float = KILL_EVERY, se
     ledger, person = Ledger(), sandbox.new_user()
     kinds = [kind for kind, count in MIX.items() for _ in range(count)]
     # Each has connections of its own, as users have.
-    clients = [kind(sandbox.person(_token(person)), ledger, seed=seed + number) for number, kind in enumerate(kinds)]
+    clients = [kind(sandbox.person(_token(person)), ledger, seed + number) for number, kind in enumerate(kinds)]
     started = time.monotonic()
     with impatient_queue(sandbox), marked_speech(sandbox.outputs["models_url"]):
         killer = Killer(sandbox, pause=lambda _: kill_every, seed=seed)

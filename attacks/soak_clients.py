@@ -7,8 +7,8 @@ import random
 import threading
 import time
 import uuid
-from collections import Counter
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
