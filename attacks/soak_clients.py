@@ -86,9 +86,11 @@ class Client(ABC):
         self.person = person
         self.ledger = ledger
         self.random = random.Random(seed)  # noqa: S311 - repeatable, no secret
+        self.end = 0.0
 
     def run(self, end: float) -> None:
         """Until the clock (`time.monotonic`) says so; what has begun is brought to its end."""
+        self.end = end
         try:
             while time.monotonic() < end:
                 self.once()

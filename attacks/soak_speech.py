@@ -54,6 +54,8 @@ class Speaker(Client):
                 try:
                     for _ in range(UTTERANCES_A_CALL):
                         await self._utterance(session, microphone)
+                        if time.monotonic() > self.end:
+                            break
                         # Who speaks into an answer interrupts it.
                         await asyncio.sleep(session.speaking_for + 0.5)
                 finally:
