@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from attacks.messages import FRAME_BYTES, Arsenal, Frame, from_schema
 from attacks.soak import lost_documents, lost_turns
-from attacks.soak_clients import Client, GivenUp, Ledger, Turn
+from attacks.soak_clients import GivenUp, HttpTalker, Ledger, Turn
 from attacks.soak_speech import HEARD
 from attacks.victim import Targets, Victim, still_whole
 from attacks.websocket import DOCUMENT, Judge, Wrong
@@ -179,7 +179,7 @@ def test_lost_and_doubled_documents_are_found(state: str, passages: list[str], l
 def test_a_client_says_again_what_may_succeed_and_gives_up_what_never_will(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.sleep", lambda _: None)
     answers = iter((503, 409, 429, 200, 422))
-    client = Client(person(lambda _: httpx.Response(next(answers))), Ledger(), seed=1)
+    client = HttpTalker(person(lambda _: httpx.Response(next(answers))), Ledger(), seed=1)
 
     assert client.patiently(lambda: client.person.http.get("/")).status_code == 200
     assert client.ledger.retries.total() == 3
