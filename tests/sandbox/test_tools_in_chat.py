@@ -7,8 +7,8 @@ from typing import Any
 from tests.sandbox.people import Connected, Person, Sandbox
 
 QUESTION = "How long is a ticket valid?"
-# It names nothing: only with the question before it does a search find the tickets.
-FOLLOW_UP = "And how often may it be used?"
+# It names nothing, in a word that no document has: only with the question before it does a search find the tickets.
+FOLLOW_UP = "Could you elaborate?"
 
 
 def told(connection: Connected) -> list[dict[str, Any]]:
