@@ -5,7 +5,7 @@ import secrets
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from statistics import quantiles
@@ -26,7 +26,7 @@ _EXAMPLES = """\
 MINUTES, KILL_EVERY = 10.0, 5.0
 LONGEST_MINUTES = 45.0
 """The users' tokens last an hour."""
-MIX: dict[Callable[[Person, Ledger, int], Client], int] = {
+MIX: dict[type[Client], int] = {
     HttpTalker: 2,
     SocketTalker: 2,
     Librarian: 1,

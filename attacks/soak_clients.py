@@ -237,17 +237,11 @@ class Caller(Client):
 
     kind = "typed calls"
 
-    def run(self, end: float) -> None:
-        """See Client."""
-        try:
-            while time.monotonic() < end:
-                asyncio.run(self._call(end))
-        except GivenUp as trouble:
-            with self.ledger.lock:
-                self.ledger.unanswered.append(f"{self.kind}: {trouble}")
+    def once(self) -> None:
+        """One session of a few utterances."""
+        asyncio.run(self._call(self.end))
 
     async def _call(self, end: float) -> None:
-        """One session of a few utterances."""
         session_id: str | None = None
         asked: tuple[str, str, float] | None = None
         left = TURNS_A_CONVERSATION
