@@ -11,7 +11,9 @@ from functools import partial
 from typing import Any
 
 import httpx
+import pytest
 from parley.privacy.deletion import pseudonym
+from websockets.exceptions import ConnectionClosed
 
 from tests.sandbox.people import Person, Sandbox
 from tests.sandbox.test_uploaded_recordings import spoken, uploaded
@@ -36,7 +38,7 @@ def is_ready(person: Person, document_id: str) -> bool | None:
     return state == "ready" or None
 
 
-def live(person: Person, word: str, sound: bytes) -> set[str]:
+def live(sandbox: Sandbox, person: Person, word: str, sound: bytes) -> set[str]:
     """Leave something with `word` in it everywhere; the ids of what there is then."""
     said = f"My secret word is {word}."
     conversation_id = person.chat(said, key=f"key-{word}").json()["conversation_id"]
@@ -62,6 +64,10 @@ def live(person: Person, word: str, sound: bytes) -> set[str]:
         for seq in range(1, 8):
             connected.send("audio", seq=seq, data=FRAME)
         connected.ask(f"{said} Over the WebSocket.")
+        # Its sound is archived when the call ends.
+        connected.send("session.end")
+        connected.receive("session.ended")
+    wait_for(partial(is_archived, sandbox, ticket["session_id"]))
     # A ticket that nobody used.
     person.ticket()
     return {conversation_id, *ids, recording_id, ticket["session_id"]}
@@ -89,6 +95,14 @@ def everything(sandbox: Sandbox) -> Iterator[tuple[str, bytes]]:
                     yield f"{name}/{version['Key']}", version["Key"].encode() + b"\0" + content
 
 
+def is_archived(sandbox: Sandbox, session_id: str) -> bool | None:
+    """Is what was said and what was answered in a call kept?"""
+    bucket = sandbox.function("voice_worker")["Environment"]["Variables"]["AUDIO_BUCKET"]
+    objects = sandbox.aws("s3").list_objects_v2(Bucket=bucket, Prefix=f"{session_id}/").get("Contents", [])
+    kinds = {each["Key"].rpartition("_")[2] for each in objects}
+    return kinds == {"input.wav", "output.wav"} or None
+
+
 def found(sandbox: Sandbox, texts: set[str]) -> dict[str, list[str]]:
     """Where these texts stand."""
     encoded = {text: text.encode() for text in texts}
@@ -104,7 +118,7 @@ def test_a_user_takes_everything_along_and_leaves_nothing_behind(sandbox: Sandbo
     word = f"zyx{uuid.uuid4().hex}"
     subject = user.subject
     sound = spoken()
-    ids = live(user, word, sound)
+    ids = live(sandbox, user, word, sound)
     stranger = sandbox.new_user()
     kept = stranger.chat(f"A stranger's word is {word[::-1]}.").json()["conversation_id"]
 
@@ -115,8 +129,12 @@ def test_a_user_takes_everything_along_and_leaves_nothing_behind(sandbox: Sandbo
     # The index, its manifest, tables of all kinds, and the buckets hold something of this user.
     assert len({place for places in before.values() for place in places}) >= 12
 
-    assert user.http.delete("/me").raise_for_status().json()["state"] == "deleting"
-    _is_done(sandbox, subject)
+    with user.connected() as connected:
+        assert user.http.delete("/me").raise_for_status().json()["state"] == "deleting"
+        _is_done(sandbox, subject)
+        # What could still write is closed.
+        with pytest.raises(ConnectionClosed):
+            connected.socket.recv(timeout=10)
 
     left = found(sandbox, {subject, word, *ids})
     assert left == {}
