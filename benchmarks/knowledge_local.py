@@ -80,9 +80,11 @@ class MemoryRecords:
         self.records: dict[tuple[str, str], Document] = {}
         self.texts: dict[ChunkId, Chunk] = {}
 
-    def documents(self, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Document]:
+    def read(
+        self, documents: Iterable[tuple[str, str]], chunks: Sequence[ChunkId]
+    ) -> tuple[dict[tuple[str, str], Document], dict[ChunkId, Chunk]]:
         """See KnowledgeStore."""
-        return {key: self.records[key] for key in keys if key in self.records}
+        return {key: self.records[key] for key in documents if key in self.records}, self.chunks(chunks)
 
     def chunks(self, ids: Sequence[ChunkId]) -> dict[ChunkId, Chunk]:
         """See KnowledgeStore."""

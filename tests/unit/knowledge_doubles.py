@@ -139,6 +139,11 @@ class DictRecords:
     def chunks(self, ids: Sequence[ChunkId]) -> dict[ChunkId, Chunk]:
         return {id_: self.texts[id_] for id_ in ids if id_ in self.texts}
 
+    def read(
+        self, documents: Iterable[tuple[str, str]], chunks: Sequence[ChunkId]
+    ) -> tuple[dict[tuple[str, str], Document], dict[ChunkId, Chunk]]:
+        return self.documents(documents), self.chunks(chunks)
+
     def delete_chunks(self, ids: Sequence[ChunkId]) -> None:
         for id_ in ids:
             self.texts.pop(id_, None)

@@ -272,8 +272,10 @@ class TestTheKnowledgeTable:
         self, client: Any, stored: list[ChunkId], node: DaxNode
     ) -> None:
         reads = Reads(node.endpoint)
-        chunks = KnowledgeTable(TABLE, client, cache=reads.cache).chunks(stored)
+        table = KnowledgeTable(TABLE, client, cache=reads.cache)
+        chunks = table.chunks(stored)
         assert [chunks[id_].text for id_ in stored] == ["cached text", "second"]
+        assert table.read([("user-ada", "d1")], stored)[1] == chunks
         assert chunks[stored[0]].heading == "Bees"
 
     def test_without_the_cluster_everything_comes_from_the_table(self, client: Any, stored: list[ChunkId]) -> None:

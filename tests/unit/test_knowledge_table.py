@@ -196,6 +196,22 @@ def test_what_is_unknown_is_none(table: KnowledgeTable) -> None:
     assert table.claim(NEW, "v1", 7) is None
     assert table.documents([("user-ada", "d1")]) == {}
     assert table.chunks([ChunkId("user-ada", "d1", "v1", 0)]) == {}
+    assert table.read([("user-ada", "d1")], [ChunkId("user-ada", "d1", "v1", 0)]) == ({}, {})
+    assert table.read([], []) == ({}, {})
+
+
+def test_records_and_chunks_are_read_in_one_call(table: KnowledgeTable, client: Any) -> None:
+    table.put_new(NEW)
+    table.put_chunks(NEW, "v1", [Chunk(number=0, text="One"), Chunk(number=1, text="Two")])
+    ids = table.chunk_ids("user-ada", "d1")
+    calls: list[str] = []
+    client.meta.events.register("before-call.dynamodb", lambda model, **_: calls.append(model.name))
+
+    records, chunks = table.read([("user-ada", "d1"), ("user-ada", "unknown")], ids)
+
+    assert records == {("user-ada", "d1"): table.document("user-ada", "d1")}
+    assert chunks == {ids[0]: Chunk(number=0, text="One"), ids[1]: Chunk(number=1, text="Two")}
+    assert calls == ["BatchGetItem", "GetItem"]
 
 
 def test_a_claim_of_a_file_that_is_no_longer_the_documents_is_refused(table: KnowledgeTable) -> None:

@@ -79,9 +79,7 @@ class KnowledgeTable:
 
     def documents(self, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Document]:
         """See KnowledgeStore."""
-        items = self._get_all([record_key(owner, document_id) for owner, document_id in keys])
-        records = [record for item in items if (record := self._record(item)) is not None]
-        return {(record.owner, record.document_id): record for record in records}
+        return self._records(self._get_all([record_key(owner, document_id) for owner, document_id in keys]))
 
     def list_documents(self, owner: str, *, limit: int, before: str | None) -> list[Document]:
         """See KnowledgeStore."""
@@ -211,6 +209,18 @@ class KnowledgeTable:
         missing = [chunk_key(id_) for id_ in ids if id_ not in found]
         return {**found, **chunks_of(map(from_item, self._get_all(missing)))}
 
+    def read(
+        self, documents: Iterable[tuple[str, str]], chunks: Sequence[ChunkId]
+    ) -> tuple[dict[tuple[str, str], Document], dict[ChunkId, Chunk]]:
+        """See KnowledgeStore."""
+        if self._cache is not None:
+            return self.documents(documents), self.chunks(chunks)
+        keys = [record_key(owner, document_id) for owner, document_id in documents]
+        items = list(self._get_all([*keys, *map(chunk_key, chunks)]))
+        records = [item for item in items if item["sk"]["S"].startswith("document#")]
+        texts = [from_item(item) for item in items if item["sk"]["S"].startswith("chunk#")]
+        return self._records(records), chunks_of(texts)
+
     def stale_chunks(self, ids: Sequence[ChunkId]) -> dict[ChunkId, Chunk]:
         """See ChunkEmbeddings."""
         items = [from_item(item) for item in self._get_all([chunk_key(id_) for id_ in ids])]
@@ -238,6 +248,10 @@ class KnowledgeTable:
     def delete_chunks(self, ids: Sequence[ChunkId]) -> None:
         """See KnowledgeStore."""
         self._write_all({"DeleteRequest": {"Key": chunk_key(id_)}} for id_ in ids)
+
+    def _records(self, items: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], Document]:
+        records = [record for item in items if (record := self._record(item)) is not None]
+        return {(record.owner, record.document_id): record for record in records}
 
     def _record(self, item: Mapping[str, Any]) -> Document | None:
         """A stored record; None when it waits for DynamoDB to remove it (TTL takes up to days)."""

@@ -103,6 +103,11 @@ class KnowledgeStore(Protocol):
     def chunks(self, ids: Sequence[ChunkId]) -> dict[ChunkId, Chunk]:
         """The chunks with these ids; unknown ones are left out."""
 
+    def read(
+        self, documents: Iterable[tuple[str, str]], chunks: Sequence[ChunkId]
+    ) -> tuple[dict[tuple[str, str], Document], dict[ChunkId, Chunk]]:
+        """What `documents` and `chunks` give for these keys and ids, in one call where the store can."""
+
     def delete_chunks(self, ids: Sequence[ChunkId]) -> None:
         """Delete the text of chunks."""
 

@@ -1,6 +1,6 @@
 """Retrieval: a question to the passages that may answer it."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -30,7 +30,9 @@ _MAX_HITS = 2_000
 class Records(Protocol):
     """What retrieval reads of the knowledge base; see KnowledgeStore."""
 
-    def documents(self, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Document]:
+    def read(
+        self, documents: Iterable[tuple[str, str]], chunks: Sequence[ChunkId]
+    ) -> tuple[dict[tuple[str, str], Document], dict[ChunkId, Chunk]]:
         """See KnowledgeStore."""
 
     def chunks(self, ids: Sequence[ChunkId]) -> dict[ChunkId, Chunk]:
@@ -69,8 +71,12 @@ class Retrieval:
             hits = self.index.search(vector, owners=owners, limit=limit, text=asked, where=where)
             # What has nothing in common with the question is no passage, in whatever company.
             near = [hit for hit in hits if hit.score > 0 and hit.id.owner in owners]
-            current = self._current(near)
-            found, folded = self._distinct(current, top_k)
+            # The texts of the best hits come with the records: hits that no longer stand are rare.
+            records, texts = self.records.read(
+                {(hit.id.owner, hit.id.document_id) for hit in near}, [hit.id for hit in near[:top_k]]
+            )
+            current = _current(near, records)
+            found, folded = self._distinct(current, texts, top_k)
             dropped_any = folded or len(current) < len(near)
             if len(found) == top_k or not dropped_any or len(hits) < limit or limit >= _MAX_HITS:
                 return found if any(map(self._may_answer, found)) else []
@@ -80,29 +86,20 @@ class Retrieval:
         numbers = self.calibration()
         return passage.score >= numbers.minimum_score or passage.coverage >= numbers.minimum_coverage
 
-    def _current(self, hits: Sequence[Hit]) -> list[tuple[Hit, Document]]:
-        """The hits that still stand, each with its document."""
-        records = self.records.documents({(hit.id.owner, hit.id.document_id) for hit in hits})
-        return [
-            (hit, record)
-            for hit in hits
-            if (record := records.get((hit.id.owner, hit.id.document_id))) is not None
-            and not record.deleted
-            and record.version == hit.id.version
-        ]
-
-    def _distinct(self, hits: Sequence[tuple[Hit, Document]], top_k: int) -> tuple[list[Passage], bool]:
+    def _distinct(
+        self, hits: Sequence[tuple[Hit, Document]], texts: Mapping[ChunkId, Chunk], top_k: int
+    ) -> tuple[list[Passage], bool]:
         """The first `top_k` passages that say something new, and whether any was left out.
 
-        One that an owner's better passage all but repeats is left out.
+        One that an owner's better passage all but repeats is left out. Texts that are not given are read.
         """
-        found: list[tuple[Passage, frozenset[str]]] = []
+        found: list[tuple[Passage, frozenset[bytes]]] = []
         start = 0
         while start < len(hits) and len(found) < top_k:
             # No text is read that is not needed: duplicates are rare.
             batch = hits[start : start + top_k - len(found)]
             start += len(batch)
-            for passage in self._texts(batch):
+            for passage in self._passages(batch, texts):
                 said = shingles(passage.text)
                 if not any(
                     passage.owner == better.owner and are_near_duplicates(said, other, above=DUPLICATE_SIMILARITY)
@@ -111,8 +108,9 @@ class Retrieval:
                     found.append((passage, said))
         return [passage for passage, _ in found], len(found) < start
 
-    def _texts(self, hits: Sequence[tuple[Hit, Document]]) -> list[Passage]:
-        chunks = self.records.chunks([hit.id for hit, _ in hits])
+    def _passages(self, hits: Sequence[tuple[Hit, Document]], texts: Mapping[ChunkId, Chunk]) -> list[Passage]:
+        missing = [hit.id for hit, _ in hits if hit.id not in texts]
+        chunks = {**texts, **(self.records.chunks(missing) if missing else {})}
         documents = {document.key: document for _, document in hits} if self.links else {}
         urls = {key: source_url(self.links, document) for key, document in documents.items()} if self.links else {}
         return [
@@ -130,6 +128,17 @@ class Retrieval:
             for hit, document in hits
             if (chunk := chunks.get(hit.id)) is not None
         ]
+
+
+def _current(hits: Sequence[Hit], records: Mapping[tuple[str, str], Document]) -> list[tuple[Hit, Document]]:
+    """The hits that still stand, each with its document."""
+    return [
+        (hit, record)
+        for hit in hits
+        if (record := records.get((hit.id.owner, hit.id.document_id))) is not None
+        and not record.deleted
+        and record.version == hit.id.version
+    ]
 
 
 def _beginning(text: str, size: int) -> str:
