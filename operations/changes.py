@@ -10,17 +10,8 @@ from operations import command
 from operations.assembly import Assembly
 from operations.deployed import template
 from operations.environment import Place
+from operations.guard_changes import STATEFUL
 
-_HOLDS_DATA = frozenset(
-    {
-        "AWS::Cognito::UserPool",
-        "AWS::DynamoDB::Table",
-        "AWS::KMS::Key",
-        "AWS::OpenSearchServerless::Collection",
-        "AWS::S3::Bucket",
-        "AWS::S3Vectors::VectorBucket",
-    }
-)
 _HASH = re.compile(r"\b[0-9a-f]{64}\b")
 # The CDK's own record of which constructs were used.
 _ANALYTICS = "AWS::CDK::Metadata"
@@ -112,9 +103,7 @@ def _change(stack: str, deployed: Mapping[str, Any], wanted: Mapping[str, Any]) 
         changed=[_named(after, logical_id) for logical_id in changed],
         removed=[_named(before, logical_id) for logical_id in removed],
         data_at_stake=[
-            _named(before, logical_id)
-            for logical_id in (*changed, *removed)
-            if before[logical_id]["Type"] in _HOLDS_DATA
+            _named(before, logical_id) for logical_id in (*changed, *removed) if before[logical_id]["Type"] in STATEFUL
         ],
     )
 

@@ -4,12 +4,10 @@ from collections.abc import Mapping
 
 from aws_cdk import Duration, RemovalPolicy
 from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_sqs as sqs
 from constructs import Construct
-from parley_constructs.findings import acknowledge
 from parley_constructs.python_function import PythonFunction
-from parley_constructs.queue_access import grant_work
 from parley_constructs.storage import Storage
+from parley_constructs.work_queue import WorkQueue
 
 from stacks.config import LOCAL, Configuration
 from stacks.settings import architecture, log_retention
@@ -39,11 +37,16 @@ class PersonalDataJobs(Construct):
     ) -> None:
         """Make the queue and the function; what it may do is granted by whoever knows what it works on."""
         super().__init__(scope, construct_id)
-        self.dead_letter_queue = self._queue("DeadLetterQueue")
-        acknowledge(
-            self.dead_letter_queue, {"Serverless-SQSRedrivePolicy": "It is where messages end; nothing reads from it."}
+        # SQS's own key: messages hold a subject and nothing that anybody wrote.
+        work = WorkQueue(
+            self,
+            "Queue",
+            function_timeout=_TIMEOUT,
+            # One more than the function counts: it gives up by itself, and notes it, unless it is killed each time.
+            max_receive_count=_DELIVERIES + 1,
+            removal_policy=RemovalPolicy.DESTROY,
         )
-        self.queue = self._queue("Queue", dead_letter_queue=self.dead_letter_queue)
+        self.queue, self.dead_letter_queue = work.queue, work.dead_letter_queue
         local = configuration.environment == LOCAL
         self.function = PythonFunction(
             self,
@@ -65,42 +68,5 @@ class PersonalDataJobs(Construct):
             log_removal_policy=RemovalPolicy.DESTROY,
             encryption_key=storage.encryption_key,
         )
-        self._consume()
-
-    def _queue(self, construct_id: str, *, dead_letter_queue: sqs.IQueue | None = None) -> sqs.Queue:
-        # SQS's own key: messages hold a subject and nothing that anybody wrote.
-        return sqs.Queue(
-            self,
-            construct_id,
-            encryption=sqs.QueueEncryption.SQS_MANAGED,
-            enforce_ssl=True,
-            retention_period=Duration.days(14),
-            removal_policy=RemovalPolicy.DESTROY,
-            # Six times the function's timeout, as Lambda advises; the function says sooner when a message comes again.
-            visibility_timeout=Duration.seconds(6 * int(_TIMEOUT.to_seconds())) if dead_letter_queue else None,
-            # One more than the function counts: it gives up by itself, and notes it, unless it is killed each time.
-            dead_letter_queue=sqs.DeadLetterQueue(queue=dead_letter_queue, max_receive_count=_DELIVERIES + 1)
-            if dead_letter_queue
-            else None,
-        )
-
-    def _consume(self) -> None:
-        # To go on later, and to give up.
-        grant_work(self.queue, self.function, gives_up_to=self.dead_letter_queue)
-        mapping = lambda_.EventSourceMapping(
-            self,
-            "Mapping",
-            target=self.function,
-            event_source_arn=self.queue.queue_arn,
-            # A job may take all the time of an invocation.
-            batch_size=1,
-            report_batch_item_failures=True,
-            max_concurrency=2,
-        )
-        acknowledge(
-            mapping,
-            {
-                "Serverless-LambdaEventSourceMappingDestination": "Queues take no failure destination: messages that "
-                "fail move to the queue's own dead-letter queue."
-            },
-        )
+        # A job may take all the time of an invocation.
+        work.invoke(self.function, "Mapping", batch_size=1, max_concurrency=2)

@@ -12,14 +12,12 @@ from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
-from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from parley_constructs.findings import acknowledge
 from parley_constructs.object_access import grant_objects
 from parley_constructs.python_function import PythonFunction
-from parley_constructs.queue_access import grant_work
 from parley_constructs.wildcards import acknowledge_wildcard
+from parley_constructs.work_queue import WorkQueue
 
 if TYPE_CHECKING:
     from aws_cdk import aws_cloudwatch as cloudwatch
@@ -88,11 +86,16 @@ class Recordings(Construct):
     def __init__(self, scope: Construct, construct_id: str, *, props: RecordingsProps) -> None:
         super().__init__(scope, construct_id)
         self._props = props
-        self.dead_letter_queue = self._queue("DeadLetterQueue")
-        acknowledge(
-            self.dead_letter_queue, {"Serverless-SQSRedrivePolicy": "It is where messages end; nothing reads from it."}
+        # SQS's own key: messages hold ids alone, and a key of the bucket's stack could not admit EventBridge's rules
+        # here without depending on this stack.
+        work = WorkQueue(
+            self,
+            "Queue",
+            function_timeout=_TIMEOUT,
+            max_receive_count=props.max_receive_count,
+            removal_policy=props.removal_policy,
         )
-        self.queue = self._queue("Queue", dead_letter_queue=self.dead_letter_queue)
+        self.queue, self.dead_letter_queue = work.queue, work.dead_letter_queue
         self.function = PythonFunction(
             self,
             "Jobs",
@@ -132,31 +135,13 @@ class Recordings(Construct):
                 "TranscriptionJobStatus": ["COMPLETED", "FAILED"],
             },
         )
-        self._consume()
+        # It also looks at a job again later, and gives up.
+        work.invoke(self.function, "Mapping", batch_size=5, max_concurrency=2)
         self._allow_transcription()
 
     def metric_dead_letters(self) -> cloudwatch.Metric:
         """Messages about recordings that were given up."""
         return self.dead_letter_queue.metric_approximate_number_of_messages_visible(statistic="Maximum")
-
-    def _queue(self, construct_id: str, *, dead_letter_queue: sqs.IQueue | None = None) -> sqs.Queue:
-        # SQS's own key: messages hold ids alone, and a key of the bucket's stack could not admit EventBridge's rules
-        # here without depending on this stack.
-        return sqs.Queue(
-            self,
-            construct_id,
-            encryption=sqs.QueueEncryption.SQS_MANAGED,
-            enforce_ssl=True,
-            retention_period=Duration.days(14),
-            removal_policy=self._props.removal_policy,
-            # Six times the function's timeout, as Lambda advises; the function says sooner when a message comes again.
-            visibility_timeout=Duration.seconds(6 * int(_TIMEOUT.to_seconds())) if dead_letter_queue else None,
-            dead_letter_queue=sqs.DeadLetterQueue(
-                queue=dead_letter_queue, max_receive_count=self._props.max_receive_count
-            )
-            if dead_letter_queue
-            else None,
-        )
 
     def _announce(
         self, construct_id: str, description: str, *, source: str, detail_type: str, detail: Mapping[str, object]
@@ -168,26 +153,6 @@ class Recordings(Construct):
             event_pattern=events.EventPattern(source=[source], detail_type=[detail_type], detail=detail),
         )
         rule.add_target(targets.SqsQueue(self.queue, dead_letter_queue=self.dead_letter_queue))
-
-    def _consume(self) -> None:
-        # To look at a job again later, and to give up.
-        grant_work(self.queue, self.function, gives_up_to=self.dead_letter_queue)
-        mapping = lambda_.EventSourceMapping(
-            self,
-            "Mapping",
-            target=self.function,
-            event_source_arn=self.queue.queue_arn,
-            batch_size=5,
-            report_batch_item_failures=True,
-            max_concurrency=2,
-        )
-        acknowledge(
-            mapping,
-            {
-                "Serverless-LambdaEventSourceMappingDestination": "Queues take no failure destination: messages that "
-                "fail move to the queue's own dead-letter queue."
-            },
-        )
 
     def _allow_transcription(self) -> None:
         props, function = self._props, self.function

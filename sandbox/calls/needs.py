@@ -13,6 +13,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 from xml.etree import ElementTree
 
+from operations.privileges.policies import Call
+
 ACCOUNT = "000000000000"
 
 CALLBACK = "@callback"
@@ -21,15 +23,6 @@ CALLBACK = "@callback"
 
 class Unknown(Exception):
     """What an operation needs is not known here."""
-
-
-@dataclass(frozen=True)
-class Call:
-    """One action on one resource, with the condition keys that are known of it."""
-
-    action: str
-    resource: str
-    context: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

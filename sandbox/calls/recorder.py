@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable
 from typing import IO, Any
 from urllib.parse import parse_qsl, unquote
 
+from operations.privileges.policies import Call
 from sandbox.calls import MARK, VARIABLE
-from sandbox.calls.needs import Call, Request, Unknown, calls_of, form_credential, presigned_form
+from sandbox.calls.needs import Request, Unknown, calls_of, form_credential, presigned_form
 
 # What the forms of an upload are long at most: the file comes last.
 _FORM_BYTES = 16 * 1024

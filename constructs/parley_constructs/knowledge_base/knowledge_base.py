@@ -3,23 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
-from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from parley_constructs.findings import acknowledge
 from parley_constructs.models import BedrockModels
 from parley_constructs.object_access import grant_objects
 from parley_constructs.python_function import PythonFunction
-from parley_constructs.queue_access import grant_work
 from parley_constructs.table_access import grant_items
+from parley_constructs.work_queue import WorkQueue
 
 from .change_stream import follow_changes
 from .props import FunctionSettings, KnowledgeBaseProps
@@ -51,11 +47,15 @@ class KnowledgeBase(Construct):
             enable_key_rotation=True,
             removal_policy=props.removal_policy,
         )
-        self.dead_letter_queue = self._queue("DeadLetterQueue")
-        acknowledge(
-            self.dead_letter_queue, {"Serverless-SQSRedrivePolicy": "It is where messages end; nothing reads from it."}
+        self._work = WorkQueue(
+            self,
+            "IngestionQueue",
+            function_timeout=props.ingestion.timeout,
+            max_receive_count=props.max_receive_count,
+            removal_policy=props.removal_policy,
+            encryption_key=self.encryption_key,
         )
-        self.ingestion_queue = self._queue("IngestionQueue", dead_letter_queue=self.dead_letter_queue)
+        self.ingestion_queue, self.dead_letter_queue = self._work.queue, self._work.dead_letter_queue
         stores = self._bind_stores()
         of_stores = [prefix for store in stores for prefix in store.announced_prefixes]
         self._announce_documents([DOCUMENTS_PREFIX, *of_stores])
@@ -162,27 +162,6 @@ class KnowledgeBase(Construct):
             )
         return [store.bind(self, context) for store in (props.vector_store, previous) if store is not None]
 
-    def _queue(self, construct_id: str, *, dead_letter_queue: sqs.IQueue | None = None) -> sqs.Queue:
-        props = self._props
-        return sqs.Queue(
-            self,
-            construct_id,
-            encryption=sqs.QueueEncryption.KMS,
-            encryption_master_key=self.encryption_key,
-            data_key_reuse=Duration.hours(1),
-            enforce_ssl=True,
-            retention_period=Duration.days(14),
-            removal_policy=props.removal_policy,
-            # Six times the function's timeout: Lambda's advice for queues with batches, and it refuses less than once.
-            # A function that has taken its messages can say sooner when they come again.
-            visibility_timeout=Duration.seconds(6 * int(props.ingestion.timeout.to_seconds()))
-            if dead_letter_queue
-            else None,
-            dead_letter_queue=sqs.DeadLetterQueue(queue=dead_letter_queue, max_receive_count=props.max_receive_count)
-            if dead_letter_queue
-            else None,
-        )
-
     def _announce_documents(self, prefixes: Sequence[str]) -> None:
         # A rule and not a bucket notification: that would make the bucket's stack depend on this queue's.
         rule = events.Rule(
@@ -233,23 +212,7 @@ class KnowledgeBase(Construct):
         props = self._props
         function = self.ingestion_function
         # To put back what it has no time for, and to give up what no delivery can mend.
-        grant_work(self.ingestion_queue, function, gives_up_to=self.dead_letter_queue)
-        mapping = lambda_.EventSourceMapping(
-            self,
-            "DocumentEventsMapping",
-            target=function,
-            event_source_arn=self.ingestion_queue.queue_arn,
-            batch_size=10,
-            report_batch_item_failures=True,
-            max_concurrency=props.max_concurrency,
-        )
-        acknowledge(
-            mapping,
-            {
-                "Serverless-LambdaEventSourceMappingDestination": "Queues take no failure destination: messages that "
-                "fail move to the queue's own dead-letter queue."
-            },
-        )
+        self._work.invoke(function, "DocumentEventsMapping", batch_size=10, max_concurrency=props.max_concurrency)
         # Deleting: a file that a replacement left behind, or that arrived after its document was deleted.
         grant_objects(props.documents_bucket, function, prefix=DOCUMENTS_PREFIX, read=True, delete=True)
         # Scanning: chunks are copied into another index, or embedded again for a damaged one.

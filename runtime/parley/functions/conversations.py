@@ -8,7 +8,7 @@ from parley.aws.conversation_table import ConversationTable
 from parley.conversation.errors import ConversationNotFound
 from parley.conversation.turns import Conversation, is_id
 from parley.functions.answering import conversation_table
-from parley.functions.http import HttpApi, Parameter, Reply, Request
+from parley.functions.http import HttpApi, Reply, Request, page_parameters
 from parley.functions.schemas import TurnView
 from parley.settings import Settings
 
@@ -51,15 +51,7 @@ def store() -> ConversationTable:
     summary="List your conversations, the newest first",
     response=ConversationList,
     errors=("validation_failed", "store_unavailable"),
-    parameters=(
-        Parameter(
-            "limit",
-            "query",
-            "How many at most.",
-            {"type": "integer", "minimum": 1, "maximum": LONGEST_PAGE, "default": PAGE_LENGTH},
-        ),
-        Parameter("cursor", "query", "Where to go on: the `cursor` of the page before."),
-    ),
+    parameters=page_parameters(PAGE_LENGTH, longest=LONGEST_PAGE),
 )
 def list_conversations(request: Request[None]) -> ConversationList:
     """One page of the caller's conversations."""

@@ -11,7 +11,7 @@ from parley.aws.documents_bucket import DocumentsBucket
 from parley.aws.knowledge_table import KnowledgeTable
 from parley.errors import ValidationFailed
 from parley.functions import admission
-from parley.functions.http import HttpApi, Parameter, Request
+from parley.functions.http import HttpApi, Request, page_parameters
 from parley.knowledge.documents import (
     BINARY_FORMATS,
     FORMATS,
@@ -154,15 +154,7 @@ def library() -> Library:
     summary="List your documents and the shared ones",
     response=DocumentList,
     errors=("validation_failed", "store_unavailable"),
-    parameters=(
-        Parameter(
-            "limit",
-            "query",
-            "How many at most.",
-            {"type": "integer", "minimum": 1, "maximum": LONGEST_PAGE, "default": PAGE_LENGTH},
-        ),
-        Parameter("cursor", "query", "Where to go on: the `cursor` of the page before."),
-    ),
+    parameters=page_parameters(PAGE_LENGTH, longest=LONGEST_PAGE),
 )
 def list_documents(request: Request[None]) -> DocumentList:
     """One page of records."""

@@ -109,6 +109,15 @@ class Parameter(msgspec.Struct, frozen=True):
     schema: Mapping[str, Any] = msgspec.field(default_factory=lambda: {"type": "string"})
 
 
+def page_parameters(length: int, *, longest: int) -> tuple[Parameter, ...]:
+    """`limit` and `cursor` of a list that gives `length` items at once, and at most `longest`."""
+    schema = {"type": "integer", "minimum": 1, "maximum": longest, "default": length}
+    return (
+        Parameter("limit", "query", "How many at most.", schema),
+        Parameter("cursor", "query", "Where to go on: the `cursor` of the page before."),
+    )
+
+
 class HttpApi:
     """The routes of one function behind Powertools' event handler.
 

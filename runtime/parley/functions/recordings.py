@@ -11,7 +11,7 @@ from parley.aws.recordings import RecordingBucket, RecordingTable
 from parley.conversation.turns import is_id
 from parley.errors import ValidationFailed
 from parley.functions import admission
-from parley.functions.http import HttpApi, Parameter, Request
+from parley.functions.http import HttpApi, Request, page_parameters
 from parley.settings import Settings
 from parley.speech.recording_formats import MEDIA_TYPES
 from parley.speech.recordings import FORM_SECONDS, MAX_RECORDING_BYTES, Form, Recording, Recordings
@@ -128,15 +128,7 @@ def recordings() -> Recordings:
     summary="List your recordings, the newest first",
     response=RecordingList,
     errors=("validation_failed", "store_unavailable"),
-    parameters=(
-        Parameter(
-            "limit",
-            "query",
-            "How many at most.",
-            {"type": "integer", "minimum": 1, "maximum": LONGEST_PAGE, "default": PAGE_LENGTH},
-        ),
-        Parameter("cursor", "query", "Where to go on: the `cursor` of the page before."),
-    ),
+    parameters=page_parameters(PAGE_LENGTH, longest=LONGEST_PAGE),
 )
 def list_recordings(request: Request[None]) -> RecordingList:
     """One page of the caller's recordings."""
