@@ -5,6 +5,7 @@ import sys
 
 from sandbox.calls import VARIABLE, access_key
 from sandbox.calls.recorder import recorded
+from sandbox.packages import ZIPFILE
 
 
 def _credentials(configuration: dict[str, str]) -> dict[str, str]:
@@ -42,5 +43,6 @@ def serve() -> None:
     os.chdir(os.environ["TMPDIR"])
     # Its own gives every function of an account the same ones, unless it also checks all signatures and policies.
     lambda_runtime.execution_credentials = _credentials
+    lambda_runtime.zipfile = ZIPFILE
     sys.argv = ["ministack"]
     app.main()
