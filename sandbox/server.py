@@ -9,6 +9,7 @@ from typing import Any
 
 import hypercorn.protocol
 import uvicorn
+import uvloop
 from hypercorn import Config
 from hypercorn.asyncio import serve as serve_hypercorn
 from hypercorn.protocol.h2 import H2Protocol
@@ -140,7 +141,7 @@ def serve_twice(app: Starlette, listener: socket.socket, encrypted: socket.socke
         stop.set()
         await over_tls
 
-    asyncio.run(both())
+    uvloop.run(both())
 
 
 async def serve_encrypted(

@@ -15,7 +15,7 @@ class Timing:
     """Without any message for so long, the connection counts as lost."""
     remind_after: float = 5.0
     """A frame that nobody acknowledges is sent again."""
-    report_every: float = 1.0
+    report_every: float = 2.0
     """How often the server is told what has been heard; it is told at an interruption, too."""
     hold: float = 120.0
     """How much audio is kept that the server has not acknowledged; `send_audio` waits when there is more."""

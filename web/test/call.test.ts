@@ -136,15 +136,15 @@ describe("a call", () => {
     expect(stored).toEqual(["c7"]);
   });
 
-  it("plays the answer and says every half second how much was heard", async () => {
+  it("plays the answer and says every two seconds how much was heard", async () => {
     await live();
     const pcm = Int16Array.of(1, 2, 3);
     network.last.says({ type: "audio", turn_id: "t1", data: encodePcm(pcm) });
     expect(devices.play).toHaveBeenCalledWith("t1", pcm);
-    for (let ms = 100; ms <= 1_200; ms += 100) listener.played({ turnId: "t1", ms, drained: false, stopped: false, level: 0.2 });
+    for (let ms = 100; ms <= 4_800; ms += 100) listener.played({ turnId: "t1", ms, drained: false, stopped: false, level: 0.2 });
     expect(speaker()).toBe("assistant");
-    listener.played({ turnId: "t1", ms: 1_234.5, drained: true, stopped: false, level: 0.2 });
-    expect(network.last.of("played").map(({ ms }) => ms)).toEqual([500, 1_000, 1_235]);
+    listener.played({ turnId: "t1", ms: 4_834.5, drained: true, stopped: false, level: 0.2 });
+    expect(network.last.of("played").map(({ ms }) => ms)).toEqual([2_000, 4_000, 4_835]);
     expect(speaker()).toBe("nobody");
   });
 

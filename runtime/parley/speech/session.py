@@ -24,7 +24,7 @@ from parley.speech.playback import Channel, Outbound
 from parley.speech.relay import AudioFrame, AudioRelay
 from parley.speech.turns import Ledger, Seal
 
-POLL_SECONDS = 0.25
+POLL_SECONDS = 0.4
 """How often the session's item is read."""
 
 ACK_FRAMES, ACK_SECONDS = 11, 1.0

@@ -51,7 +51,7 @@ export interface CallState {
 
 const PING_EVERY_MS = 5_000;
 const ANSWER_WITHIN_MS = 5_000;
-const PLAYED_EVERY_MS = 500;
+const PLAYED_EVERY_MS = 2_000;
 /** How long hanging up waits for the service's last words. */
 const GOODBYE_MS = 2_000;
 /** The loudness of a voice; quieter is a room. */
