@@ -6,7 +6,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from statistics import quantiles
 from typing import Any
@@ -81,7 +81,11 @@ def soak(sandbox: Sandbox, *, seconds: float, kill_every: float = KILL_EVERY, se
     with impatient_queue(sandbox), marked_speech(sandbox.outputs["models_url"]):
         killer = Killer(sandbox, pause=lambda _: kill_every, seed=seed)
         with killer, ThreadPoolExecutor(len(clients)) as pool:
-            for done in [pool.submit(client.run, started + seconds) for client in clients]:
+            running = [pool.submit(client.run, started + seconds) for client in clients]
+            wait(running, timeout=seconds, return_when=FIRST_EXCEPTION)
+            # What has begun is brought to its end in peace: a turn that is killed is answered only when its time is up.
+            killer.stop()
+            for done in running:
                 done.result()
         outcome = Outcome(ledger, killer.killed, time.monotonic() - started)
         outcome.lost += lost_turns(person, ledger)

@@ -1,6 +1,7 @@
 """Spoken calls of the soak: marked audio, which the stand-in for the speech model hears without a recogniser."""
 
 import asyncio
+import contextlib
 import itertools
 import time
 from collections.abc import Iterator
@@ -107,7 +108,13 @@ class _Microphone:
         await self._said.wait()
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Until it is cancelled, or the call is over."""
+        with contextlib.suppress(ParleyError):
+            await self._run()
+        # Whoever waits for an utterance to be said sees what the session tells of its end.
+        self._said.set()
+
+    async def _run(self) -> None:
         began = time.monotonic()
         for number in itertools.count(1):
             await asyncio.sleep(max(0.0, began + number * FRAME_SECONDS - time.monotonic()))

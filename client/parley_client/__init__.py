@@ -3,7 +3,7 @@
 `Session` is all of it; what comes back are the events of `parley_client.events`.
 """
 
-from parley_client.errors import ParleyError, Refused, Unreachable
+from parley_client.errors import Over, ParleyError, Refused, Unreachable
 from parley_client.events import (
     INPUT_RATE,
     OUTPUT_RATE,
@@ -34,6 +34,7 @@ __all__ = [
     "Ended",
     "Event",
     "Interrupted",
+    "Over",
     "ParleyError",
     "Problem",
     "Ready",

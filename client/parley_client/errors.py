@@ -13,5 +13,12 @@ class Refused(ParleyError):
     """The server will not have it, now or later: no valid token, no such session, a language that is not spoken."""
 
 
+class Over(ParleyError):
+    """The session has ended: nothing more can be said in it."""
+
+    def __init__(self) -> None:
+        super().__init__("ended", "The session is over.")
+
+
 class Unreachable(ParleyError):
     """No session came about, or the connection did not come back, within the time that was given for it."""

@@ -35,6 +35,7 @@ class Outgoing:
         self._something = asyncio.Event()
         self._space = asyncio.Event()
         self._space.set()
+        self._closed = False
 
     @property
     def last_seq(self) -> int:
@@ -47,12 +48,17 @@ class Outgoing:
         return len(self._waiting) + len(self._sent)
 
     async def add(self, pcm: bytes) -> None:
-        """Take audio. While too much is held already, because the server takes none, it waits."""
+        """Take audio. While too much is held already, because the server takes none, it waits. After `close` it is dropped."""
         self._rest += pcm
-        while len(self._rest) >= FRAME_BYTES:
+        while len(self._rest) >= FRAME_BYTES and not self._closed:
             await self._space.wait()
             frame, self._rest = self._rest[:FRAME_BYTES], self._rest[FRAME_BYTES:]
             self._append(frame)
+
+    def close(self) -> None:
+        """Nothing is sent any more: nobody waits for room."""
+        self._closed = True
+        self._space.set()
 
     def flush(self) -> None:
         """Send the last, shorter frame, too."""
@@ -125,7 +131,7 @@ class Outgoing:
         self._wake()
 
     def _look(self) -> None:
-        if self.held < self._limit:
+        if self._closed or self.held < self._limit:
             self._space.set()
         else:
             self._space.clear()

@@ -14,7 +14,7 @@ import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
-from parley_client.errors import Refused, Unreachable
+from parley_client.errors import Over, Refused, Unreachable
 from parley_client.events import Answer, Audio, Ended, Event, Interrupted, Problem, Ready, Reconnecting, event_of
 from parley_client.outgoing import Outgoing, Pace, audio_message
 from parley_client.playback import Playback
@@ -129,9 +129,12 @@ class Session:
     async def send_audio(self, pcm: bytes) -> None:
         """Say the next piece: PCM at INPUT_RATE of any length, in real time, silence included.
 
-        It returns at once, also while the connection is away; it waits when `Timing.hold` seconds are kept.
+        It returns at once, also while the connection is away; it waits when `Timing.hold` seconds are kept. Raises
+        what broke the session, and Over when it has ended.
         """
         await self._outgoing.add(pcm)
+        if self._over.is_set():
+            raise self._trouble or Over
 
     def listen(self, source: AsyncIterable[bytes]) -> Self:
         """Send what a microphone gives, beside whatever the program does, until it ends. Returns the session."""
@@ -209,6 +212,7 @@ class Session:
         finally:
             self._ready.clear()
             self._over.set()
+            self._outgoing.close()
             self._events.put_nowait(None)
 
     async def _connections(self) -> None:
@@ -408,8 +412,9 @@ class Session:
                 await self.send_audio(pcm)
             self.flush()
         except Exception as trouble:
-            self._trouble = trouble
-            self._events.put_nowait(None)
+            if not self._over.is_set():
+                self._trouble = trouble
+                self._events.put_nowait(None)
 
     def _tell(self, event: Event) -> None:
         self._events.put_nowait(event)

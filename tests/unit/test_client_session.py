@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from parley_client import (
     Ended,
     Event,
     Interrupted,
+    Over,
     Problem,
     Ready,
     Reconnecting,
@@ -221,6 +223,40 @@ def test_a_second_client_goes_on_with_the_sessions_numbers() -> None:
             await peer.until(lambda: 57 in peer.frames)
 
     against(Peer(next_seq=57), scene)
+
+
+def test_who_goes_on_speaking_when_the_session_is_over_is_told() -> None:
+    async def scene(peer: Peer) -> None:
+        # More than it holds: who waits for room then does not wait for ever.
+        async with session(peer, timing=replace(QUICK, hold=0.36)) as call:
+            speaking = asyncio.create_task(speak(call))
+            await peer.until(lambda: len(peer.frames) >= 4)
+            await peer.connections[0].send('{"type": "session.ended", "reason": "failed"}')
+            with pytest.raises(Over):
+                await speaking
+            assert [event async for event in call if not isinstance(event, Ended | Ready)] == []
+
+    async def speak(call: Session) -> None:
+        for frame in frames(200):
+            await call.send_audio(frame)
+
+    against(Peer(lose=set(range(1, 200))), scene)
+
+
+def test_a_microphone_outlives_the_session_quietly() -> None:
+    async def microphone() -> AsyncIterator[bytes]:
+        for frame in frames(200):
+            yield frame
+
+    async def scene(peer: Peer) -> None:
+        async with session(peer, timing=replace(QUICK, hold=0.36)) as call:
+            call.listen(microphone())
+            await peer.until(lambda: len(peer.frames) >= 4)
+            await peer.connections[0].send('{"type": "session.ended", "reason": "idle"}')
+            assert (await next_of(call, Ended)).reason == "idle"
+            assert [event async for event in call] == []
+
+    against(Peer(lose=set(range(1, 200))), scene)
 
 
 def test_being_taken_over_ends_it_without_a_reconnection() -> None:
