@@ -48,7 +48,7 @@ class Outgoing:
         return len(self._waiting) + len(self._sent)
 
     async def add(self, pcm: bytes) -> None:
-        """Take audio. While too much is held already, because the server takes none, it waits. After `close` it is dropped."""
+        """Take audio, or drop it after `close`. While too much is held, because the server takes none, it waits."""
         self._rest += pcm
         while len(self._rest) >= FRAME_BYTES and not self._closed:
             await self._space.wait()
