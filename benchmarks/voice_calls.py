@@ -55,6 +55,7 @@ class Call:
     """Seconds from speech during playback to the order to stop."""
     troubles: Counter[str] = field(default_factory=Counter)
     heard: asyncio.Event = field(default_factory=asyncio.Event)
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def watch(self) -> None:
         """Take what the session tells until it ends."""
@@ -108,6 +109,7 @@ class Call:
     def begin(self) -> None:
         """The first frame is due now."""
         self._began = time.monotonic()
+        self.begun.set()
 
 
 @dataclass
@@ -118,7 +120,9 @@ class Outcome:
     ready: list[float] = field(default_factory=list)
     """Seconds until each call could begin, of all that started at once."""
     seconds: float = 0.0
-    """From the first frame to the last of all calls."""
+    """From when the last caller began to when the first one stopped: so long all of them spoke."""
+    spoken_seconds: float = 0.0
+    """The speech of all calls in that time."""
     relay: list[float] = field(default_factory=list)
     first_audio: list[float] = field(default_factory=list)
     stopped: list[float] = field(default_factory=list)
@@ -160,7 +164,7 @@ class Outcome:
     def cpu_a_minute(self) -> float:
         """Processor seconds of Parley's own (workers and gateway) for a minute of speech."""
         own = self.used["workers"].cpu + self.used["gateway"].cpu
-        return own / (self.said * FRAME_SECONDS / 60)
+        return own / (self.spoken_seconds / 60)
 
 
 def percentile(values: Sequence[float], percent: int) -> float:
@@ -212,10 +216,14 @@ class Stage:
                 return outcome
             watching = [asyncio.create_task(call.watch()) for call in calls]
             await asyncio.sleep(_SETTLE_SECONDS)
+            talking = [asyncio.create_task(_converse(call, seconds, interrupt=interrupt)) for call in calls]
+            await asyncio.gather(*(call.begun.wait() for call in calls))
             self.processes.begin()
-            started = time.monotonic()
-            await asyncio.gather(*(_converse(call, seconds, interrupt=interrupt) for call in calls))
+            started, said = time.monotonic(), sum(len(call.sent) for call in calls)
+            await asyncio.wait(talking, return_when=asyncio.FIRST_COMPLETED)
             outcome.used, outcome.seconds = self.processes.used(), time.monotonic() - started
+            outcome.spoken_seconds = (sum(len(call.sent) for call in calls) - said) * FRAME_SECONDS
+            await asyncio.gather(*talking)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_CATCH_UP_SECONDS):
                     while any(call.session.unacknowledged for call in calls):

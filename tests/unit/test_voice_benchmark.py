@@ -7,7 +7,7 @@ import pytest
 from parley_client import Session
 
 from benchmarks import voice_cost
-from benchmarks.voice_calls import FRAME_SECONDS, Call, Outcome, note, percentile
+from benchmarks.voice_calls import Call, Outcome, note, percentile
 from benchmarks.voice_processes import Used
 from benchmarks.voice_recordings import errors, samples, words
 from benchmarks.voice_sizes import bundle_bytes
@@ -66,7 +66,7 @@ def test_the_row_of_the_number_that_breaks_says_who_was_busiest() -> None:
 
 def test_only_parleys_own_processes_count() -> None:
     used = {"workers": Used(2.0, 100.0), "gateway": Used(1.0, 50.0), "ministack": Used(9.0, 500.0)}
-    assert Outcome(2, said=round(120 / FRAME_SECONDS), used=used).cpu_a_minute == pytest.approx(1.5, rel=1e-3)
+    assert Outcome(2, spoken_seconds=120.0, used=used).cpu_a_minute == pytest.approx(1.5, rel=1e-3)
 
 
 def test_percentiles() -> None:
