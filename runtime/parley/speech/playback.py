@@ -28,7 +28,7 @@ CHUNK_BYTES = output_bytes(0.4)
 LOW_SECONDS = 0.4
 """With less than this at the client, what there is goes at once; with more it is gathered to whole chunks."""
 
-LAG_SECONDS = 0.75
+LAG_SECONDS = 0.85
 """A client that has played this much less than it could have is believed; less is the age of its report."""
 
 BUSY_SECONDS = 10.0

@@ -24,10 +24,10 @@ from parley.speech.playback import Channel, Outbound
 from parley.speech.relay import AudioFrame, AudioRelay
 from parley.speech.turns import Ledger, Seal
 
-POLL_SECONDS = 0.4
+POLL_SECONDS = 0.5
 """How often the session's item is read."""
 
-ACK_FRAMES, ACK_SECONDS = 11, 1.0
+ACK_FRAMES, ACK_SECONDS = 22, 2.0
 """Frames are acknowledged by so many, or after so long: each ack is paid for, and clients keep two minutes."""
 
 PROGRESS_FRAMES = 55
