@@ -227,6 +227,38 @@ def test_an_id_of_the_callers_choice_makes_one_document_however_often_it_is_sent
     assert (status, body["error"]["code"]) == (404, "not_found")
 
 
+def test_a_request_that_ended_before_its_file_was_there_is_finished_by_the_next(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = {"name": "bees.txt", "text": "Bees sleep in winter.", "document_id": "bees"}
+
+    def down(**_: object) -> None:
+        raise client_error("InternalError", 500)
+
+    with monkeypatch.context() as outage:
+        outage.setattr(clients.s3(), "put_object", down)
+        assert cloud.http("POST", "/knowledge/documents", request)[0] == 503
+
+    another = cloud.http("POST", "/knowledge/documents", {**request, "text": "Wasps do not."})
+    again = cloud.http("POST", "/knowledge/documents", request)
+    once_more = cloud.http("POST", "/knowledge/documents", request)
+
+    assert (another[0], again[0], once_more[0]) == (409, 201, 409)
+    cloud.settle()
+    [passage] = cloud.ask("When do bees sleep?")
+    assert passage["document_id"] == "bees"
+
+
+def test_a_form_that_never_arrived_is_asked_for_again_until_its_file_is_there(cloud: Cloud) -> None:
+    request = {"name": "bees.txt", "size": 21, "document_id": "bees"}
+    first, again = (cloud.http("POST", "/knowledge/documents", request) for _ in range(2))
+    assert (first[0], again[0]) == (201, 201)
+    assert first[1]["upload"]["fields"]["key"] == again[1]["upload"]["fields"]["key"]
+
+    clients.s3().put_object(Bucket=BUCKET, Key=again[1]["upload"]["fields"]["key"], Body=b"Bees sleep in winter.")
+    assert cloud.http("POST", "/knowledge/documents", request)[0] == 409
+
+
 @pytest.mark.parametrize("id_", ["", "a/b", "a b", "é", "x" * 65, "a\n"])
 def test_an_id_that_could_not_be_part_of_a_key_is_refused(cloud: Cloud, id_: str) -> None:
     status, body = cloud.http("POST", "/knowledge/documents", {"name": "a.txt", "text": "A.", "document_id": id_})

@@ -80,7 +80,8 @@ class Library:
         """A new document from its text. Raises Forbidden, ValidationFailed or PayloadTooLarge.
 
         With an id of the caller's choice also DocumentExists when there is such a document, and NotFound when it was
-        deleted: whoever repeats the request never makes a second document.
+        deleted: whoever repeats the request never makes a second document, and finishes what an attempt began that
+        ended before the file was there.
         """
         content = _content(text)
         check_takes_text(name)
@@ -138,10 +139,8 @@ class Library:
         owner = SHARED if shared else owner_of(reader.subject)
         _check_writer(reader, owner)
         shown = display_name(name)
-        if document_id is None:
-            document_id = new_document_id()
-        else:
-            self._check_unused(reader, document_id)
+        known = None if document_id is None else self._known(reader, document_id)
+        document_id = document_id or new_document_id()
         record = Document(
             owner=owner,
             document_id=document_id,
@@ -149,19 +148,28 @@ class Library:
             key=document_key(owner, document_id, shown),
             size=size,
         )
-        return self.records.put_new(record, unless_used_within_seconds=UPLOAD_GRACE_SECONDS)
+        if known is None:
+            return self.records.put_new(record, unless_used_within_seconds=UPLOAD_GRACE_SECONDS)
+        if not self._goes_on(known, record):
+            raise DocumentExists
+        return known
 
-    def _check_unused(self, reader: Reader, document_id: str) -> None:
-        """Raises DocumentExists, or NotFound for a deleted document: its id is not used again."""
+    def _known(self, reader: Reader, document_id: str) -> Document | None:
+        """The document that has this id already. Raises NotFound for a deleted one: its id is not used again."""
         if not is_document_id(document_id):
             raise ValidationFailed("`document_id` has 1 to 64 letters, digits, `-` and `_`.")
         try:
             record = self._find(reader, document_id)
         except NotFound:
-            return
+            return None
         if record.deleted:
             raise NotFound("The document with this `document_id` was deleted; choose another one.")
-        raise DocumentExists
+        return record
+
+    def _goes_on(self, known: Document, wanted: Document) -> bool:
+        """Is this the same request again, after an attempt that ended before the file was there?"""
+        same = (known.owner, known.key, known.size) == (wanted.owner, wanted.key, wanted.size)
+        return same and known.state is DocumentState.PENDING and self.files.describe(known.key) is None
 
     def _replace(
         self, reader: Reader, document_id: str, name: str | None, size: int, *, keep_version: bool
