@@ -239,9 +239,8 @@ def _transport() -> Any:
             connecting = AIOHttpClientConnectionUnified._generic_new(
                 url.host, url.port or 443, self._client_bootstrap, sockets, tls, None, asyncio_connection=True
             )
-            # Marked as running it cannot be cancelled: the CRT sets it in any case, also after half a minute.
-            connecting.set_running_or_notify_cancel()
-            return await asyncio.wrap_future(connecting)
+            # Never cancelled: the CRT's thread sets it in any case, at once or after half a minute.
+            return await asyncio.shield(asyncio.wrap_future(connecting))
 
         async def _await_response(self, stream: Any) -> Any:
             # The task that writes the body fails with the connection; nothing else would ever look at its error.
