@@ -189,7 +189,7 @@ def test_what_is_said_and_answered_is_read_and_heard(page: Page, service: VoiceS
     expect(page.get_by_label("Tools used")).to_have_text("Searching the documents")
     service.say(type="tool", turn_id="t1", name="search_knowledge", status="done")
     service.say(type="transcript", turn_id="t1", role="assistant", text="Sixty seconds.", final=False)
-    service.answer("t1", 2)
+    service.answer("t1", 5.2)
     expect(page.locator(".call-speaker")).to_contain_text("Parley is speaking")
     citation = {
         "id": 1,
@@ -206,11 +206,12 @@ def test_what_is_said_and_answered_is_read_and_heard(page: Page, service: VoiceS
     expect(answer.locator(".text")).to_have_text("Sixty seconds. [1]")
     expect(answer).not_to_have_attribute("aria-busy", "true")
     expect(answer.locator("a.source .document")).to_have_text("use-the-api.md")
-    wait_until(page, lambda: service.played and service.played[-1]["ms"] >= 1_990)
+    wait_until(page, lambda: service.played and service.played[-1]["ms"] >= 5_190)
     heard = [report["ms"] for report in service.played]
     assert heard == sorted(heard)
-    assert heard[-1] <= 2_000
-    assert len(heard) >= 4
+    assert heard[-1] <= 5_200
+    # Every two seconds, and at the end.
+    assert len(heard) >= 3
 
 
 def test_an_interruption_stops_the_voice_and_says_how_much_was_heard(page: Page, service: VoiceService) -> None:
