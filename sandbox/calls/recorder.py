@@ -69,6 +69,7 @@ class _Watched:
         # Some servers leave the query in it.
         self._path = unquote(scope["raw_path"].decode("latin-1").partition("?")[0])
         self._body = bytearray()
+        self._is_whole = self._was_cut_off = False
         self._status = 0
         self._credential = _credential(self._headers, self._query)
         self.is_signed = self._credential.startswith(MARK)
@@ -82,8 +83,12 @@ class _Watched:
 
     async def receive(self) -> Message:
         message: Message = await self._receive()
-        if message["type"] == "http.request" and (self._limit is None or len(self._body) < self._limit):
-            self._body += message.get("body", b"")
+        if message["type"] == "http.request":
+            if self._limit is None or len(self._body) < self._limit:
+                self._body += message.get("body", b"")
+            self._is_whole = not message.get("more_body", False)
+        elif not self._is_whole:
+            self._was_cut_off = True
         return message
 
     async def send(self, message: Message) -> None:
@@ -92,6 +97,9 @@ class _Watched:
         await self._send(message)
 
     def calls(self) -> Iterable[dict[str, Any]]:
+        if self._was_cut_off:
+            # Its caller was killed while it sent: nothing was asked for.
+            return
         body = bytes(self._body)
         credential = self._credential if self.is_signed else form_credential(body)
         if not credential.startswith(MARK):

@@ -295,3 +295,32 @@ def test_nothing_is_recorded_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -
     app = Starlette()
 
     assert recorded(app) is app
+
+
+def test_a_request_whose_caller_was_killed_while_it_sent_is_no_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "calls.jsonl"
+    monkeypatch.setenv(VARIABLE, str(file))
+    whole = _request("dynamodb", "get_item", {"TableName": "t", "Key": _ITEM})
+    half: dict[str, Any] = {"type": "http.request", "body": whole.content[:10], "more_body": True}
+    messages = iter([half, {"type": "http.disconnect"}])
+
+    async def receive() -> dict[str, Any]:
+        return next(messages)
+
+    async def serve(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        await send({"type": "http.response.start", "status": 400, "headers": []})
+
+    async def send(message: Any) -> None: ...
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "raw_path": b"/",
+        "headers": [(name.lower(), value) for name, value in whole.headers.raw],
+    }
+    asyncio.run(recorded(serve)(scope, receive, send))
+    assert file.read_text() == ""
