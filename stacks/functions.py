@@ -1,19 +1,14 @@
 """The assistant's functions: what each is told and what each may do, and nothing more."""
 
 import json
-from collections.abc import Mapping
 
-from aws_cdk import Duration, RemovalPolicy, Stack
+from aws_cdk import Duration, RemovalPolicy
 from aws_cdk import aws_cognito as cognito
-from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from parley_constructs.findings import acknowledge
-from parley_constructs.knowledge_base import KnowledgeBase
 from parley_constructs.knowledge_base.knowledge_base import DOCUMENTS_PREFIX
-from parley_constructs.models import BedrockModels
 from parley_constructs.object_access import grant_objects
-from parley_constructs.origin_secret import OriginSecret
 from parley_constructs.python_function import PythonFunction
 from parley_constructs.recordings import (
     SOURCES_PREFIX,
@@ -23,24 +18,14 @@ from parley_constructs.recordings import (
     grant_audio_archive,
     grant_audio_archive_removal,
 )
-from parley_constructs.storage import EXPORTS_PREFIX, Storage
+from parley_constructs.storage import EXPORTS_PREFIX
 from parley_constructs.voice_api import SPEECH_ENGINES, SessionWorker, SessionWorkerProps
 
-from stacks.config import Configuration
-from stacks.guardrail import guardrail
+from stacks.function_maker import COUNT, MODULES, READ, READ_QUOTAS, READ_WRITE, FunctionMaker, handler_of
 from stacks.personal_data import PersonalDataJobs
-from stacks.settings import architecture, core_package, log_retention, usage_limits, voice_package
+from stacks.settings import architecture, log_retention, voice_package
 from stacks.speech import worker_environment
 
-_READ = ("dynamodb:GetItem", "dynamodb:Query")
-_ONLY_READ = {*_READ, "dynamodb:BatchGetItem", "dynamodb:ConditionCheckItem", "dynamodb:Scan"}
-# A transaction needs the permission of each operation in it.
-_READ_WRITE = (*_READ, "dynamodb:PutItem", "dynamodb:UpdateItem")
-
-_COUNT, _READ_QUOTAS = ("dynamodb:UpdateItem",), ("dynamodb:BatchGetItem",)
-
-# HTTP APIs end a request after 30 s. The runtime's deadline for a turn is 25 s.
-_REQUEST_TIMEOUT = Duration.seconds(29)
 # Nothing waits for a streamed turn but its client: it has the same deadline and time to say that it failed.
 _TURN_TIMEOUT = Duration.seconds(60)
 # By a second attempt, or after a minute in the queue, the client has asked again or gone.
@@ -52,31 +37,8 @@ NO_DESTINATION = {
 }
 
 
-class Functions:
-    """Makes the functions of one stack, each under the name of its module in `parley.functions`."""
-
-    def __init__(
-        self,
-        stack: Stack,
-        *,
-        configuration: Configuration,
-        storage: Storage,
-        knowledge_base: KnowledgeBase | None,
-        origin_secret: OriginSecret | None = None,
-    ) -> None:
-        """`knowledge_base` is what a turn asks for passages; without it a turn has none.
-
-        With an `origin_secret`, only requests that carry it are answered.
-        """
-        self._stack = stack
-        self._configuration = configuration
-        self._storage = storage
-        self._knowledge_base = knowledge_base
-        self._origin_secret = origin_secret
-        self._guardrail = guardrail(stack, configuration)
-        self._code = core_package(configuration)
-        self._models = BedrockModels(stack)
-        self.made: dict[str, PythonFunction] = {}
+class Functions(FunctionMaker):
+    """The functions that the assistant may have: each method makes one."""
 
     def health(self) -> PythonFunction:
         """Probes what a turn depends on."""
@@ -143,8 +105,8 @@ class Functions:
             "VoiceWorker",
             props=SessionWorkerProps(
                 code=voice_package(configuration),
-                handler=_handler("VoiceWorker"),
-                service=_MODULES["VoiceWorker"],
+                handler=handler_of("VoiceWorker"),
+                service=MODULES["VoiceWorker"],
                 environment=environment,
                 engines=[engine for engine in SPEECH_ENGINES if engine in configuration.voice_engine],
                 speech_models=[configuration.models.voice],
@@ -167,11 +129,11 @@ class Functions:
             function, storage.sessions_table, "dynamodb:GetItem", "dynamodb:UpdateItem", "dynamodb:ConditionCheckItem"
         )
         self._grant_table(function, storage.audio_frames_table, "dynamodb:GetItem", "dynamodb:BatchGetItem")
-        self._grant_table(function, storage.usage_table, *_COUNT, *_READ_QUOTAS)
+        self._grant_table(function, storage.usage_table, *COUNT, *READ_QUOTAS)
         # A speech model of its own has no guardrail.
         if self._guardrail is not None and "cascade" in self._configuration.voice_engine:
             self._guardrail.grant_apply(function)
-        self._grant_table(function, storage.conversations_table, *_READ_WRITE)
+        self._grant_table(function, storage.conversations_table, *READ_WRITE)
         storage.content_key.grant(function, "kms:GenerateDataKey", "kms:Decrypt")
         if self._knowledge_base is not None:
             self._knowledge_base.grant_query(function)
@@ -226,7 +188,7 @@ class Functions:
             "Conversations",
             {"CONVERSATIONS_TABLE": table.table_name, "CONTENT_KEY_ARN": self._storage.content_key.key_arn},
         )
-        self._grant_table(function, table, *_READ, "dynamodb:DeleteItem", "dynamodb:BatchWriteItem")
+        self._grant_table(function, table, *READ, "dynamodb:DeleteItem", "dynamodb:BatchWriteItem")
         self._storage.content_key.grant(function, "kms:Decrypt")
         self._admit_requests(function)
         return function
@@ -254,7 +216,7 @@ class Functions:
         function = self._make(
             "Documents", {"KNOWLEDGE_TABLE": table.table_name, "DOCUMENTS_BUCKET": bucket.bucket_name}
         )
-        self._grant_table(function, table, *_READ_WRITE)
+        self._grant_table(function, table, *READ_WRITE)
         self._admit_requests(function, quotas=True)
         grant_objects(bucket, function, prefix=DOCUMENTS_PREFIX, read=True, write=True, delete=True)
         return function
@@ -263,7 +225,7 @@ class Functions:
         """Lists, takes up and deletes uploaded recordings, and shows their transcripts."""
         table, bucket = self._storage.conversations_table, self._storage.audio_bucket
         function = self._make("Recordings", {**self._recording_table(), "AUDIO_BUCKET": bucket.bucket_name})
-        self._grant_table(function, table, *_READ, "dynamodb:PutItem", "dynamodb:DeleteItem")
+        self._grant_table(function, table, *READ, "dynamodb:PutItem", "dynamodb:DeleteItem")
         self._admit_requests(function, quotas=True)
         grant_objects(bucket, function, prefix=SOURCES_PREFIX, read=True, write=True, delete=True)
         grant_objects(bucket, function, prefix=TRANSCRIPTS_PREFIX, read=True, delete=True)
@@ -279,7 +241,7 @@ class Functions:
                 bucket=storage.audio_bucket,
                 encryption_key=storage.encryption_key,
                 code=self._code,
-                handler=_handler("RecordingJobs"),
+                handler=handler_of("RecordingJobs"),
                 # No name of an environment holds an underscore, so that none begins with another.
                 job_prefix=f"Parley-{configuration.environment}_",
                 architecture=architecture(configuration),
@@ -347,8 +309,8 @@ class Functions:
             self._stack,
             "PersonalDataJobs",
             code=self._code,
-            handler=_handler("PersonalDataJobs"),
-            service=_MODULES["PersonalDataJobs"],
+            handler=handler_of("PersonalDataJobs"),
+            service=MODULES["PersonalDataJobs"],
             environment=environment,
             configuration=configuration,
             storage=storage,
@@ -359,7 +321,7 @@ class Functions:
 
     def _grant_personal_data(self, function: PythonFunction, user_pool: cognito.IUserPool | None) -> None:
         storage, delete = self._storage, "dynamodb:BatchWriteItem"
-        self._grant_table(function, storage.conversations_table, *_READ, "dynamodb:PutItem", delete)
+        self._grant_table(function, storage.conversations_table, *READ, "dynamodb:PutItem", delete)
         self._grant_table(function, storage.idempotency_table, delete)
         for table in (storage.audio_frames_table, storage.knowledge_table, storage.usage_table):
             self._grant_table(function, table, "dynamodb:Query", delete)
@@ -396,58 +358,6 @@ class Functions:
         self._grant_table(function, credentials, "dynamodb:GetItem")
         return function
 
-    def _make(
-        self,
-        name: str,
-        environment: Mapping[str, str],
-        *,
-        memory: int | None = None,
-        timeout: Duration = _REQUEST_TIMEOUT,
-        retry_attempts: int | None = None,
-        max_event_age: Duration | None = None,
-    ) -> PythonFunction:
-        module = _MODULES[name]
-        function = PythonFunction(
-            self._stack,
-            name,
-            code=self._code,
-            handler=_handler(name),
-            service=module,
-            environment=environment,
-            timeout=timeout,
-            memory_size=memory or self._configuration.sizes.function_memory_mb,
-            architecture=architecture(self._configuration),
-            log_retention=log_retention(self._configuration),
-            # Logs can be made again by running; they are no data.
-            log_removal_policy=RemovalPolicy.DESTROY,
-            encryption_key=self._storage.encryption_key,
-            retry_attempts=retry_attempts,
-            max_event_age=max_event_age,
-        )
-        self.made[name] = function
-        return function
-
-    def _admit_requests(self, function: PythonFunction, *, quotas: bool = False) -> None:
-        """Let in what came through CloudFront, where the environment asks for that, and count it."""
-        self._demand_origin(function)
-        self._count_usage(function, quotas=quotas)
-
-    def _demand_origin(self, function: PythonFunction) -> None:
-        if self._origin_secret is not None:
-            function.add_environment("ORIGIN_SECRET_ARN", self._origin_secret.secret.secret_arn)
-            self._origin_secret.grant_read(function)
-
-    def _count_usage(self, function: PythonFunction, *, quotas: bool) -> None:
-        for name, value in self._usage_environment().items():
-            function.add_environment(name, value)
-        self._grant_table(function, self._storage.usage_table, *_COUNT, *(_READ_QUOTAS if quotas else ()))
-
-    def _usage_environment(self) -> dict[str, str]:
-        return {
-            "USAGE_TABLE": self._storage.usage_table.table_name,
-            "LIMITS": usage_limits(self._configuration),
-        }
-
     def _turn_environment(self) -> dict[str, str]:
         return {
             "CONVERSATIONS_TABLE": self._storage.conversations_table.table_name,
@@ -459,19 +369,8 @@ class Functions:
             **self._guardrail_name(),
         }
 
-    def _guardrail_name(self) -> dict[str, str]:
-        if self._guardrail is None:
-            return {}
-        named = {"id": self._guardrail.guardrail_id, "version": self._guardrail.version}
-        return {"GUARDRAIL": self._stack.to_json_string(named)}
-
-    def _retrieval_name(self) -> dict[str, str]:
-        if self._knowledge_base is None:
-            return {}
-        return {"RETRIEVAL_FUNCTION": self._knowledge_base.retrieval_function.function_name}
-
     def _grant_turn(self, function: PythonFunction, *, streamed: bool) -> None:
-        self._grant_table(function, self._storage.conversations_table, *_READ_WRITE)
+        self._grant_table(function, self._storage.conversations_table, *READ_WRITE)
         self._grant_table(
             function,
             self._storage.idempotency_table,
@@ -487,39 +386,3 @@ class Functions:
             self._guardrail.grant_apply(function)
         if self._knowledge_base is not None:
             self._knowledge_base.grant_query(function)
-
-    def _grant_table(self, function: PythonFunction, table: dynamodb.ITable, *actions: str) -> None:
-        function.add_to_role_policy(iam.PolicyStatement(actions=list(actions), resources=[table.table_arn]))
-        # What DynamoDB does with the key on the function's behalf; the function itself cannot use the key.
-        writing = [] if _ONLY_READ.issuperset(actions) else ["kms:Encrypt", "kms:GenerateDataKey"]
-        function.add_to_role_policy(
-            iam.PolicyStatement(
-                actions=["kms:Decrypt", "kms:DescribeKey", *writing],
-                resources=[self._storage.encryption_key.key_arn],
-                conditions={
-                    "StringEquals": {"kms:ViaService": f"dynamodb.{self._stack.region}.{self._stack.url_suffix}"}
-                },
-            )
-        )
-
-
-def _handler(name: str) -> str:
-    return f"parley.functions.{_MODULES[name]}.handler"
-
-
-_MODULES = {
-    "Health": "health",
-    "Chat": "chat",
-    "Turn": "turn",
-    "VoiceWorker": "voice_worker",
-    "WebSocket": "websocket",
-    "Conversations": "conversations",
-    "Tickets": "tickets",
-    "Documents": "documents",
-    "Recordings": "recordings",
-    "RecordingJobs": "recording_jobs",
-    "PersonalData": "personal_data",
-    "PersonalDataJobs": "personal_data_jobs",
-    "TicketAuthorizer": "ticket_authorizer",
-    "ApiKeyAuthorizer": "api_key_authorizer",
-}
