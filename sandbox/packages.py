@@ -16,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+_UNPACK_SECONDS = 120
 _one_at_a_time = threading.Lock()
 
 
@@ -36,7 +37,8 @@ class UnpackedOnce(zipfile.ZipFile):
                 parts = unpacked.with_suffix(".part")
                 shutil.rmtree(parts, ignore_errors=True)
                 # By another process: this one has calls to answer.
-                subprocess.run([sys.executable, "-m", "zipfile", "-e", self.filename, str(parts)], check=True)
+                command = [sys.executable, "-m", "zipfile", "-e", self.filename, str(parts)]
+                subprocess.run(command, check=True, timeout=_UNPACK_SECONDS)
                 parts.rename(unpacked)
         Path(path).rmdir()
         os.symlink(unpacked, path, target_is_directory=True)
