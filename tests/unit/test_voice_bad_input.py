@@ -1,30 +1,17 @@
 """Audio that is not what a session takes, over a whole call in virtual time: what answers it.
 
 What else clients do wrong is tried where it is answered: test_gateway_audio and tests/sandbox/test_audio_frames (no
-base64, no number), test_speech_session (lengths, floods, silence), test_voice_routes (texts, two connections).
+base64, no number), test_speech_session_clients (lengths, floods, silence), test_voice_routes (texts, two connections).
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 from parley.server_messages import ErrorMessage, SessionReady
 
-from tests.unit.voice_call import Call
-from tests.unit.voice_doubles import FRAME, frame_pcm, run_virtual
+from tests.unit.voice_call import Call, call
+from tests.unit.voice_doubles import FRAME, frame_pcm
 
 FRAME_BYTES = len(frame_pcm(0, 1))
-
-
-def call(play: Callable[[Call], Awaitable[None]]) -> Call:
-    async def main() -> Call:
-        one = Call()
-        try:
-            await play(one)
-        finally:
-            await one.close()
-        return one
-
-    return run_virtual(main())
 
 
 async def microphone(one: Call, *, seconds: float, frame: bytes, every: float) -> None:

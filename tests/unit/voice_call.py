@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +28,7 @@ from tests.unit.voice_doubles import (
     Tools,
     VirtualClock,
     frame_pcm,
+    run_virtual,
     turns_of,
 )
 
@@ -224,3 +226,25 @@ class Call:
         """The frames of an utterance that the stream which answered it heard."""
         last = max((stream for stream, heard, _ in self.engine.heard_frames if heard == utterance), default=0)
         return [index for stream, heard, index in self.engine.heard_frames if (stream, heard) == (last, utterance)]
+
+
+def call(play: Callable[[Call], Awaitable[None]], **changes: object) -> Call:
+    """Play a call to its end."""
+
+    async def main() -> Call:
+        one = Call(**changes)  # type: ignore[arg-type]  # whatever the test changes
+        try:
+            await play(one)
+        finally:
+            await one.close()
+        return one
+
+    return run_virtual(main())
+
+
+def asked(one: Call) -> list[int]:
+    """The utterances of all stored questions.
+
+    What the user says while nobody answers is one question with what comes after it: nothing of it is lost.
+    """
+    return [int(number) for question, _ in one.exchanges() for number in re.findall(r"utterance (\d+)", question)]
