@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+import pytest
 from parley.conversation.models import Message
 from parley.conversation.tools.tool import ToolResult
 from parley.speech.continuation import Continuing
@@ -48,7 +49,8 @@ class Talk:
     async def say(self, utterance: int, frames: int, *, pace: float = FRAME) -> None:
         for index in range(1, frames + 1):
             self.seq += 1
-            await self.engine.send_audio(frame_pcm(utterance, index), self.seq)
+            self.engine.hear(frame_pcm(utterance, index), self.seq)
+            await self.engine.feed()
             await self.clock.sleep(pace)
 
     @property
@@ -87,6 +89,15 @@ def test_what_is_said_before_the_connection_is_open_is_heard() -> None:
     assert one.heard_by(1, 1) == list(range(1, 11))
     assert one.script.answered == [1]
     assert one.engine.answered_mark >= 10
+
+
+def test_what_waited_goes_in_pieces_of_a_fifth_of_a_second_and_later_frames_as_they_come() -> None:
+    async def play(one: Talk) -> None:
+        await one.say(1, 10, pace=0.001)
+        await one.clock.sleep(1)
+        await one.say(0, 2)
+
+    assert talk(play).script.pieces == pytest.approx([0.18] * 5 + [0.09] * 2)
 
 
 def test_a_connection_that_dies_in_an_utterance_is_replaced_and_hears_it_whole() -> None:

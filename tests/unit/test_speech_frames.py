@@ -156,14 +156,15 @@ def test_a_single_late_frame_is_followed_by_the_rest_at_once() -> None:
     assert listen(play).heard == list(range(1, 700))
 
 
-def test_very_short_frames_are_read_several_at_once() -> None:
+@pytest.mark.parametrize(("seconds", "at_once"), [(0.01, 5), (0.02, 3), (0.04, 2)])
+def test_short_frames_are_read_several_at_once_and_hardly_a_read_comes_too_early(seconds: float, at_once: int) -> None:
     async def play(one: Listener) -> None:
-        one.send(range(1, 400), pace=0.01, data=bytes(320))
-        await one.listen(4.2)
+        one.send(range(1, 500), pace=seconds, data=bytes(round(seconds * 32_000)))
+        await one.listen(500 * seconds + 0.2)
 
     one = listen(play)
-    assert one.heard == list(range(1, 400))
-    assert one.relay.reads < 200
+    assert one.heard == list(range(1, 500))
+    assert one.relay.reads < 499 / at_once * 1.4
 
 
 def test_in_silence_reads_are_rare() -> None:

@@ -6,7 +6,7 @@ Utterances are told apart by their samples, so that the engine can say which fra
 import asyncio
 import selectors
 import struct
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -43,6 +43,7 @@ from tests.unit.conversation_doubles import Store
 EPOCH = 1_800_000_000.0
 FRAME_SAMPLES = 1440
 FRAME = 0.09
+LOUD = 1000
 
 
 class _IdleSelector(selectors.SelectSelector):
@@ -99,7 +100,7 @@ class VirtualClock:
 
 def frame_pcm(utterance: int, index: int) -> bytes:
     """Frame `index` of an utterance from 1 on; utterance 0 is silence."""
-    level = 1000 + utterance if utterance else 0
+    level = LOUD + utterance if utterance else 0
     # Where the worker's measure of loudness does not look, so that silence stays silent.
     return struct.pack("<h", level) + struct.pack("<h", index) + struct.pack("<h", level) * (FRAME_SAMPLES - 2)
 
@@ -388,6 +389,8 @@ class EngineScript:
     answered: list[int] = field(default_factory=list)
     """Utterances whose answers' voice began."""
     silences: int = 0
+    pieces: list[float] = field(default_factory=list)
+    """Seconds of audio that came at once."""
     streams: "list[ScriptedEngine]" = field(default_factory=list)
     results: list[ToolResult] = field(default_factory=list)
 
@@ -401,6 +404,16 @@ class EngineScript:
         stream = ScriptedEngine(self, self.opened)
         self.streams.append(stream)
         return stream
+
+
+def _frames_in(pcm: bytes) -> Iterator[bytes]:
+    """The frames of utterances, each by itself, and the silences between them, of at most a frame each."""
+    samples = memoryview(pcm).cast("h")
+    while samples:
+        begins = next((at for at, sample in enumerate(samples[:FRAME_SAMPLES]) if sample >= LOUD), 0)
+        length = begins or FRAME_SAMPLES
+        yield bytes(samples[:length])
+        samples = samples[length:]
 
 
 class ScriptedEngine:
@@ -438,8 +451,13 @@ class ScriptedEngine:
         if not self._alive:
             raise EngineUnavailable
         self._sent += len(pcm) / 32_000
-        level, index = struct.unpack_from("<hh", pcm)
-        utterance = level - 1000 if level else 0
+        self._script.pieces.append(len(pcm) / 32_000)
+        for frame in _frames_in(pcm):
+            self._hear(frame)
+
+    def _hear(self, frame: bytes) -> None:
+        level, index = struct.unpack_from("<hh", frame)
+        utterance = level - LOUD if level else 0
         if not utterance:
             self._script.silences += 1
             self._silent += 1

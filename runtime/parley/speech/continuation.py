@@ -43,6 +43,9 @@ REOPEN_SECONDS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
 LOST_SECONDS = 5.0
 """How often it is tried from then on."""
 
+TOGETHER_SECONDS = 0.2
+"""Audio that waits is given to a connection in pieces of at most so much: Transcribe asks for 0.05 to 0.2."""
+
 HEALTHY_SECONDS = 10.0
 """A connection that lived this long was none of the failing ones."""
 
@@ -121,15 +124,19 @@ class Continuing:
         """Is no turn under way, and nothing said that might become one?"""
         return not self._in_turn and not self._hearing and not self._unanswered.has_sound
 
-    async def send_audio(self, pcm: bytes, mark: int = 0) -> None:
-        """The next of what the user says, in the frame `mark`."""
-        self._unanswered.hear(pcm, mark or self._unanswered.mark)
-        await self._feed()
+    def hear(self, pcm: bytes, mark: int) -> None:
+        """The next of what the user says, in the frame `mark`; `feed` gives it to the connection."""
+        self._unanswered.hear(pcm, mark)
+
+    async def send_audio(self, pcm: bytes) -> None:
+        """See SpeechEngine."""
+        self.hear(pcm, self._unanswered.mark)
+        await self.feed()
 
     async def send_text(self, text: str, mark: int = 0) -> None:
         """See SpeechEngine."""
         self._unanswered.read(text, mark or self._unanswered.mark)
-        await self._feed()
+        await self.feed()
 
     async def send_tool_result(self, request_id: str, result: ToolResult) -> None:
         """See SpeechEngine. The result of a request from a connection that is gone is nobody's any more."""
@@ -159,7 +166,7 @@ class Continuing:
                 case _Opened():
                     if notice := self._opened(event):
                         yield notice
-                    await self._feed()
+                    await self.feed()
                 case _Refused():
                     self._opening = False
                     if self._stream is not None:
@@ -233,7 +240,7 @@ class Continuing:
         self._in_turn = False
         self._turns += 1
 
-    async def _feed(self) -> None:
+    async def feed(self) -> None:
         """Give the connection what it has not had. Who finds somebody at it already leaves it to them."""
         if self._feeding:
             return
@@ -245,16 +252,29 @@ class Continuing:
                 if self._sent >= self._unanswered.end:
                     return
                 piece = self._unanswered.piece(self._sent)
-                seconds = input_seconds(len(piece.pcm))
-                self._base = piece.position - seconds - self._given
-                self._given += seconds
-                self._sent += 1
+                self._base = piece.position - input_seconds(len(piece.pcm)) - self._given
                 try:
-                    await (stream.send_text(piece.text) if piece.text else stream.send_audio(piece.pcm))
+                    if piece.text:
+                        self._sent += 1
+                        await stream.send_text(piece.text)
+                    else:
+                        await stream.send_audio(self._next_audio())
                 except EngineUnavailable:
                     self._lose(stream)
         finally:
             self._feeding = False
+
+    def _next_audio(self) -> bytes:
+        """The next pieces of audio that the connection has not had, as one."""
+        pcm = b""
+        while self._sent < self._unanswered.end:
+            piece = self._unanswered.piece(self._sent)
+            if piece.text or (pcm and input_seconds(len(pcm) + len(piece.pcm)) > TOGETHER_SECONDS):
+                break
+            pcm += piece.pcm
+            self._sent += 1
+        self._given += input_seconds(len(pcm))
+        return pcm
 
     def _lose(self, stream: SpeechEngine | None) -> None:
         """A connection took no more: what it said before is still in the queue."""

@@ -110,10 +110,11 @@ class Follower:
             return []
         self._held |= found
         frames = self._contiguous()
-        self._beat.heard(frames[-1], asked_at, self._misses)
-        # A whole batch, or a frame of long ago: others wait behind it. (Clocks differ by far less than that.)
+        # More than were due and all of them there, or a frame of long ago: others wait behind it. (Clocks differ by far
+        # less than that.)
         late = self._clock.time() - frames[-1].received_at > LATE_SECONDS
-        self._catches_up = late or (len(wanted) > 1 and len(found) == len(wanted))
+        self._catches_up = late or len(found) == len(wanted) > self._beat.burst
+        self._beat.heard(frames[-1], asked_at, self._misses)
         self._due = now if self._catches_up else self._beat.due
         self._misses = self._asked = 0
         self._gap_at = None

@@ -221,7 +221,8 @@ class SessionWorker:
                 pcm = self._checked(frame)
                 if archive is not None:
                     archive.heard(frame.seq)
-                await self._engine.send_audio(pcm, frame.seq)
+                self._engine.hear(pcm, frame.seq)
+            await self._engine.feed()
             now = self._clock.now()
             if frames:
                 self._heard_at = self._fed_at = now
