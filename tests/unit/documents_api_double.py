@@ -161,6 +161,15 @@ def _error(status: int, code: str, message: str) -> Answer:
     return status, {"error": {"code": code, "message": message, "request_id": "r"}}, {}
 
 
+def answering(*answers: Answer, method: str = "POST", path: str = "/knowledge") -> list[Fault]:
+    """Faults that answer requests of this kind one after the other."""
+
+    def fault(answer: Answer) -> Fault:
+        return lambda asked: answer if asked.method == method and asked.path.startswith(path) else None
+
+    return [fault(answer) for answer in answers]
+
+
 @contextmanager
 def serving_documents() -> Iterator[DocumentsApi]:
     api = DocumentsApi()
