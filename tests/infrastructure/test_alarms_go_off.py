@@ -22,14 +22,14 @@ from parley.functions.voice_worker import Metrics
 
 from tests.infrastructure.alarm_metrics import Metric, alarms_of
 from tests.infrastructure.assemblies import Synth
-from tests.unit import test_text_functions, test_voice_routes
+from tests.unit import test_voice_routes, text_function_doubles
 from tests.unit.conversation_doubles import Context, throttled
 from tests.unit.voice_call import Call
 from tests.unit.voice_doubles import run_virtual
 
-text_cloud = test_text_functions.cloud
+text_cloud = text_function_doubles.cloud
 voice_cloud = test_voice_routes.cloud
-MODEL = test_text_functions.MODEL
+MODEL = text_function_doubles.MODEL
 
 
 @dataclass

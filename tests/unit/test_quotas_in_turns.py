@@ -10,7 +10,7 @@ from parley.errors import QuotaExceeded
 from parley.functions import admission
 
 from tests.unit.conversation_doubles import Context
-from tests.unit.test_text_functions import ADA, BOB, Cloud, authorize, cloud, effect
+from tests.unit.text_function_doubles import ADA, BOB, Cloud, authorize, cloud, effect
 
 __all__ = ["cloud"]
 

@@ -14,12 +14,12 @@ from parley.aws.invocations import RetrievalFunction
 from parley.errors import KnowledgeUnavailable
 from parley.functions.telemetry import instrument, logger
 
-from tests.unit import test_text_functions, test_voice_routes
+from tests.unit import test_voice_routes, text_function_doubles
 from tests.unit.conversation_doubles import Context
 
 OWN = "7d5e1c1a-5a0e-4f7b-9a53-0c9f6a1b2c3d"
 
-text_cloud = test_text_functions.cloud
+text_cloud = text_function_doubles.cloud
 voice_cloud = test_voice_routes.cloud
 
 
