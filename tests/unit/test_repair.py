@@ -16,7 +16,7 @@ from parley.knowledge.index_slots import IndexAddress, Indexes, Phase
 from parley.knowledge.repair import Repair
 
 from tests.unit.knowledge_doubles import WordEmbedder, bag_of_words
-from tests.unit.test_knowledge_functions import BUCKET, TABLE, Cloud, bucket_event, client_error, cloud
+from tests.unit.knowledge_function_doubles import BUCKET, TABLE, Cloud, bucket_event, client_error, cloud
 
 __all__ = ["cloud"]
 
