@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
-import httpx
-
-from sandbox.gateway.aws import ACCOUNT, REGION
+from sandbox.gateway.aws import ACCOUNT, REGION, Unanswered
 from sandbox.gateway.connections import Connection
 from sandbox.gateway.deployment import Api, Authorizer
 from sandbox.gateway.events import authorizer_event
@@ -41,7 +39,7 @@ async def authorize(
     event = authorizer_event(api, context, handshake, method_arn)
     try:
         result = await functions.invoke(authorizer.function, json.dumps(event).encode(), timeout=29)
-    except (TimeoutError, httpx.HTTPError):
+    except (TimeoutError, Unanswered):
         raise Refused(500, "Internal Server Error") from None
     answer = result.json()
     if result.failed or not isinstance(answer, dict) or not isinstance(answer.get("policyDocument"), dict):

@@ -24,7 +24,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from sandbox.gateway.aws import Aws, Invocation
+from sandbox.gateway.aws import Aws, Invocation, Unanswered
 
 logger = logging.getLogger(__name__)
 
@@ -98,12 +98,11 @@ class Functions:
     async def invoke(
         self, function: str, payload: bytes, *, timeout: float, headers: Mapping[str, str] | None = None
     ) -> Invocation:
-        """Invoke and wait. Raises `TimeoutError` after `timeout` seconds, the wait for a slot included."""
-        try:
-            async with asyncio.timeout(timeout), self.slot(function, waits=WAITS):
-                return await self._aws.invoke(function, payload, timeout=timeout, headers=headers)
-        except httpx.TimeoutException as error:
-            raise TimeoutError from error
+        """Invoke and wait. Raises `Unanswered`, and `TimeoutError` after `timeout` seconds, the wait for a slot
+        included.
+        """
+        async with asyncio.timeout(timeout), self.slot(function, waits=WAITS):
+            return await self._aws.invoke(function, payload, timeout=timeout, headers=headers)
 
     def enqueue(self, function: str, payload: bytes, headers: Mapping[str, str] | None = None) -> None:
         """Accept an asynchronous invocation; it runs when a slot is free."""
@@ -130,7 +129,7 @@ class Functions:
                     return
                 try:
                     result = await self._aws.invoke(function, payload, timeout=LONGEST_RUN + GRACE, headers=headers)
-                except httpx.HTTPError as error:
+                except Unanswered as error:
                     logger.warning("%s: asynchronous invocation failed: %s", function, error)
                     return
             if not result.failed:

@@ -6,7 +6,6 @@ import logging
 import time
 from dataclasses import dataclass
 
-import httpx
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
@@ -206,7 +205,7 @@ class WebSocketApi:
             )
         except TimeoutError:
             raise IntegrationFailure(f"{integration.function} did not answer within {timeout:g} s") from None
-        except httpx.HTTPError as error:
+        except Unanswered as error:
             raise IntegrationFailure(str(error)) from error
         if result.failed:
             raise IntegrationFailure(result.payload[:1000].decode(errors="replace"))

@@ -11,9 +11,10 @@ from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError
 from moto import mock_aws
 from parley.aws import clients
 from parley.aws.client_channel import ClientChannel
+from parley.aws.http import Response
 from parley.aws.session_routes import SessionRoutes, VoiceRequest
 from parley.aws.sessions import SessionTable
-from parley.aws.signed_http import DynamoDbCalls, Response
+from parley.aws.signed_http import DynamoDbCalls
 from parley.conversation.tools import registry
 from parley.conversation.tools.tool import Tool, ToolCall, ToolResult
 from parley.functions import voice_worker
