@@ -7,6 +7,7 @@ import base64
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 from urllib.parse import quote, unquote
@@ -44,25 +45,40 @@ class TemplateFailure(Exception):
     """The template could not be rendered; API Gateway answers "Internal server error" for it."""
 
 
-def select_template(templates: Mapping[str, str], selection_expression: str | None, body: str) -> str | None:
+@dataclass(frozen=True)
+class Message:
+    """What a client sent."""
+
+    text: str
+
+    @cached_property
+    def document(self) -> Any:
+        """Its JSON, or None where it is none."""
+        try:
+            return json.loads(self.text)
+        except (ValueError, RecursionError):
+            return None
+
+
+def select_template(templates: Mapping[str, str], selection_expression: str | None, message: Message) -> str | None:
     """The template that an integration's selection expression picks, `$default` when none is named so."""
     chosen = "$default"
     expression = (selection_expression or "").replace("\\$", "$").strip()
     match = re.fullmatch(r"\$\{?request\.body\.(?P<path>[^}]+)\}?", expression)
     if match:
         try:
-            chosen = str(json_path(json.loads(body), "$." + match["path"]))
-        except (ValueError, RecursionError):
+            chosen = str(json_path(message.document, "$." + match["path"]))
+        except ValueError:
             chosen = "$default"
     elif expression:
         chosen = expression
     return templates.get(chosen, templates.get("$default"))
 
 
-def render(template: str, *, body: str, context: Mapping[str, Any], stage_variables: Mapping[str, str]) -> str:
+def render(template: str, message: Message, *, context: Mapping[str, Any], stage_variables: Mapping[str, str]) -> str:
     """The template's text for one message; raises `TemplateFailure`."""
     namespace = {
-        "input": _Input(body),
+        "input": _Input(message),
         "util": _Util(),
         "context": _wrap(context),
         "stageVariables": _wrap(stage_variables),
@@ -142,10 +158,22 @@ class _Nothing(_Text):
 
 
 class _Object(dict[str, Any]):
-    """A JSON object that prints as JSON and reads as "" where nothing stands, as API Gateway's do."""
+    """A JSON object that prints as JSON and reads as "" where nothing stands, as API Gateway's do.
+
+    Its values are wrapped when they are read: a template reads few of a message's context.
+    """
+
+    def __getitem__(self, key: str) -> Any:
+        return _wrap(super().__getitem__(key))
 
     def __missing__(self, key: str) -> str:
         return _Nothing()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self[key] if key in self else _wrap(default)
+
+    def values(self) -> Any:
+        return [_wrap(value) for value in super().values()]
 
     def __str__(self) -> str:
         return json.dumps(self, ensure_ascii=False, separators=(",", ":"))
@@ -159,10 +187,12 @@ class _Array(list[Any]):
 
 
 def _wrap(value: Any) -> Any:
+    if isinstance(value, _Text | _Object | _Array):
+        return value
     if isinstance(value, str):
         return _Text(value)
     if isinstance(value, Mapping):
-        return _Object({str(name): _wrap(item) for name, item in value.items()})
+        return _Object(value)
     if isinstance(value, list):
         return _Array([_wrap(item) for item in value])
     if isinstance(value, bool):
@@ -171,15 +201,9 @@ def _wrap(value: Any) -> Any:
 
 
 class _Input:
-    def __init__(self, body: str) -> None:
-        self.body = _Text(body)
-
-    @cached_property
-    def _document(self) -> Any:
-        try:
-            return json.loads(self.body)
-        except (ValueError, RecursionError):
-            return {}
+    def __init__(self, message: Message) -> None:
+        self.body = _Text(message.text)
+        self._document = {} if message.document is None else message.document
 
     def path(self, expression: str) -> Any:
         return _wrap(json_path(self._document, str(expression)))

@@ -1,6 +1,7 @@
 """The WebSocket API: handshake, routes, limits and the end of a connection, as API Gateway handles them."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import time
@@ -15,7 +16,7 @@ from sandbox.gateway.connections import Connection, Connections
 from sandbox.gateway.deployment import Api, DeploymentReader, Integration, Route
 from sandbox.gateway.events import handshake_fields, message_event, message_id, request_context
 from sandbox.gateway.invocations import Functions
-from sandbox.gateway.templates import TemplateFailure, json_path, render, select_template
+from sandbox.gateway.templates import Message, TemplateFailure, json_path, render, select_template
 from sandbox.gateway.throttle import Throttler
 
 logger = logging.getLogger(__name__)
@@ -138,7 +139,7 @@ class WebSocketApi:
             await places.acquire()
             # API Gateway handles a connection's messages side by side (nothing may rely on their order), and what
             # has begun runs to its end when the client leaves.
-            task = asyncio.create_task(self._handle(api, connection, domain, message["text"]))
+            task = asyncio.create_task(self._handle(api, connection, domain, Message(message["text"])))
             self._handling.add(task)
             task.add_done_callback(self._handling.discard)
             task.add_done_callback(lambda _: places.release())
@@ -159,8 +160,8 @@ class WebSocketApi:
             await asyncio.sleep(min(idle_end, end) - now)
         connection.close(1001, "Going away")
 
-    async def _handle(self, api: Api, connection: Connection, domain: str, text: str) -> None:
-        route = _select_route(api, text)
+    async def _handle(self, api: Api, connection: Connection, domain: str, message: Message) -> None:
+        route = _select_route(api, message)
         key = route.key if route else "$default"
         context = request_context(
             api, connection, event_type="MESSAGE", route_key=key, domain=domain, messageId=message_id()
@@ -174,7 +175,7 @@ class WebSocketApi:
                 _answer_error(connection, context, "Too Many Requests")
             return
         try:
-            body = await self._integrate(api, route, context, text)
+            body = await self._integrate(api, route, context, message)
         except IntegrationFailure as failure:
             logger.warning("route %s failed: %s", route.key, failure)
             if not one_way:
@@ -183,18 +184,18 @@ class WebSocketApi:
         if body and route.answers:
             connection.send(body)
 
-    async def _integrate(self, api: Api, route: Route, context: dict[str, object], text: str) -> str | None:
+    async def _integrate(self, api: Api, route: Route, context: dict[str, object], message: Message) -> str | None:
         integration = route.integration
         if integration is None or integration.type == "MOCK":
             return None
         if integration.function:
-            answer = await self._call_function(integration, message_event(context, body=text))
+            answer = await self._call_function(integration, message_event(context, body=message.text))
             if isinstance(answer, dict) and "body" in answer:
                 body = answer["body"]
                 return body if isinstance(body, str) or body is None else json.dumps(body)
             return None
         if integration.service == "dynamodb" and integration.action:
-            return await self._call_dynamodb(api, integration, context, text)
+            return await self._call_dynamodb(api, integration, context, message)
         raise IntegrationFailure(f"the sandbox has no {integration.type} integration with {integration.service}")
 
     async def _call_function(self, integration: Integration, event: dict[str, object]) -> object:
@@ -211,15 +212,17 @@ class WebSocketApi:
             raise IntegrationFailure(result.payload[:1000].decode(errors="replace"))
         return result.json()
 
-    async def _call_dynamodb(self, api: Api, integration: Integration, context: dict[str, object], text: str) -> str:
-        template = select_template(integration.templates, integration.template_selection, text)
+    async def _call_dynamodb(
+        self, api: Api, integration: Integration, context: dict[str, object], message: Message
+    ) -> str:
+        template = select_template(integration.templates, integration.template_selection, message)
         if template is None and integration.passthrough == "NEVER":
             raise IntegrationFailure("no request template fits and passthrough is NEVER")
         try:
             payload = (
-                text
+                message.text
                 if template is None
-                else render(template, body=text, context=context, stage_variables=api.stage_variables)
+                else render(template, message, context=context, stage_variables=api.stage_variables)
             )
             timeout = min(integration.timeout_seconds, self._durations.integration)
             response = await self._aws.dynamodb(integration.action or "", payload, timeout=timeout)
@@ -253,15 +256,12 @@ class WebSocketApi:
         return self._throttler.admit((api.id, route.key), throttle)
 
 
-def _select_route(api: Api, text: str) -> Route | None:
+def _select_route(api: Api, message: Message) -> Route | None:
     expression = api.selection.strip().removeprefix("${").removeprefix("$").removesuffix("}")
     key: object = None
-    try:
-        document = json.loads(text)
-        if expression.startswith("request.body.") and isinstance(document, dict):
-            key = json_path(document, "$." + expression.removeprefix("request.body."))
-    except (ValueError, RecursionError):
-        key = None
+    if expression.startswith("request.body.") and isinstance(message.document, dict):
+        with contextlib.suppress(ValueError):
+            key = json_path(message.document, "$." + expression.removeprefix("request.body."))
     # The keys with a $ are API Gateway's own: a client that sends one of them as its action gets $default.
     if isinstance(key, str) and not key.startswith("$") and key in api.routes:
         return api.routes[key]

@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from sandbox.gateway.templates import TemplateFailure, render, select_template
+from sandbox.gateway.templates import Message, TemplateFailure, render, select_template
 
 ESCAPED = r"""$util.escapeJavaScript($input.path('$.data')).replaceAll("\\'","'")"""
 
 
 def rendered(template: str, body: object = None, context: dict[str, object] | None = None) -> str:
-    return render(template, body=json.dumps(body), context=context or {}, stage_variables={})
+    return render(template, Message(json.dumps(body)), context=context or {}, stage_variables={})
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_util_converts_both_ways() -> None:
 
 
 def test_a_body_that_is_no_json_has_no_fields() -> None:
-    assert render("[$input.path('$.a')]$input.body", body="words", context={}, stage_variables={}) == "[]words"
+    assert render("[$input.path('$.a')]$input.body", Message("words"), context={}, stage_variables={}) == "[]words"
 
 
 def test_a_broken_template_is_a_template_failure() -> None:
@@ -88,4 +88,4 @@ def test_a_broken_template_is_a_template_failure() -> None:
 def test_the_selection_expression_picks_the_template(expression: str | None, body: object, chosen: str) -> None:
     templates = {"$default": "the default", "special": "the special"}
 
-    assert select_template(templates, expression, json.dumps(body)) == chosen
+    assert select_template(templates, expression, Message(json.dumps(body))) == chosen
