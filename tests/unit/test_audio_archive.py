@@ -87,8 +87,8 @@ class Call:
         self.said = b""
         self.seq = 0
 
-    def recorder(self) -> Recorder:
-        return Recorder(SESSION, self.archive, self.relay, self.clock, self.meter)
+    def recorder(self, *, chance: float = 1.0) -> Recorder:
+        return Recorder(SESSION, self.archive, self.relay, self.clock, self.meter, chance=lambda: chance)
 
     async def speak(self, seconds: float, *recorders: Recorder) -> None:
         """The user speaks; workers hear every frame."""
@@ -117,6 +117,24 @@ def test_a_call_is_archived_in_segments_of_half_a_minute() -> None:
         assert all(length <= input_bytes(SEGMENT_SECONDS) for length in it.archive.lengths("input"))
 
     run_virtual(call())
+
+
+def test_calls_that_begin_together_are_not_archived_together() -> None:
+    async def first_written(chance: float) -> float:
+        it = Call()
+        began = it.clock.now()
+        recorder = it.recorder(chance=chance)
+        while not it.archive.segments:
+            await it.speak(0.5, recorder)
+        await recorder.close()
+        assert it.whole()
+        return it.clock.now() - began
+
+    async def calls() -> list[float]:
+        return [await first_written(chance) for chance in (0.0, 0.5, 1.0)]
+
+    early, middle, late = run_virtual(calls())
+    assert (early, middle, late) == pytest.approx((5.6, 16.8, 28), abs=1)
 
 
 def test_keys_say_session_time_and_direction() -> None:

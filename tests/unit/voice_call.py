@@ -173,7 +173,7 @@ class Call:
             tools=self.tools,
             meter=self.meter,
             system="Be brief.",
-            archive=Recorder("session-1", self.archive, self.relay, self.clock, self.meter) if self.archive else None,
+            archive=self._recorder(),
             knowledge=True,
             spend_seconds=self.spend_seconds,
             seconds_left=lambda: until - self.clock.now(),
@@ -183,6 +183,11 @@ class Call:
         outcome = await SessionWorker(session, lease, parts, silent_seconds=silent_seconds).run()
         self.outcomes.append(outcome)
         return outcome
+
+    def _recorder(self) -> Recorder | None:
+        if self.archive is None:
+            return None
+        return Recorder("session-1", self.archive, self.relay, self.clock, self.meter, chance=lambda: 1.0)
 
     def _own_channel(self) -> Any:
         return self.channel

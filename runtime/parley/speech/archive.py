@@ -8,8 +8,10 @@ by once: of a worker that is killed, at most the segment that it was gathering i
 
 import asyncio
 import io
+import random
 import wave
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal, Protocol
@@ -32,13 +34,14 @@ SEGMENT_SECONDS = 30.0
 """The longest segment: 960 KB of input in memory, 1.4 MB of output."""
 
 WRITE_EVERY_SECONDS = 28.0
-"""A little less than a segment, so that what came meanwhile is one."""
+"""A little less than a segment, so that what came meanwhile is one. The first time it is less, at random: calls that
+began together are not archived together."""
 
 PAUSE_SECONDS = 5.0
 """After a pause of this length a new segment begins, so that its time is right."""
 
-BATCH_FRAMES = 100
-"""Frames of one read: BatchGetItem's limit."""
+BATCH_FRAMES = 25
+"""Frames of one read: 100 KB, so that nobody who takes it apart is kept from a frame that is heard now."""
 
 WAITING_SEGMENTS = 4
 """Segments of output that wait for a store that does not answer: 5.8 MB. The oldest is dropped for a further one."""
@@ -113,11 +116,21 @@ def wav(segment: Segment) -> bytes:
 class Recorder:
     """Archives one session for one worker. `heard` and `said` return at once; the rest is done beside them."""
 
-    def __init__(self, session_id: str, archive: AudioArchive, relay: AudioRelay, clock: Clock, meter: Meter) -> None:
+    def __init__(
+        self,
+        session_id: str,
+        archive: AudioArchive,
+        relay: AudioRelay,
+        clock: Clock,
+        meter: Meter,
+        *,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
         self._session_id = session_id
         self._archive = archive
         self._clock = clock
         self._meter = meter
+        self._chance = chance
         self._input = _Input(session_id, archive, relay)
         self._output = _Output()
         self._task: asyncio.Task[None] | None = None
@@ -147,8 +160,10 @@ class Recorder:
             self._task = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
+        pause = WRITE_EVERY_SECONDS * (0.2 + 0.8 * self._chance())
         while True:
-            await self._clock.sleep(WRITE_EVERY_SECONDS)
+            await self._clock.sleep(pause)
+            pause = WRITE_EVERY_SECONDS
             self._output.rest(round(self._clock.time() * 1000))
             await self._write()
 
