@@ -31,8 +31,8 @@ _LOG_RETENTION_DAYS = (
 )
 
 MESSAGES_PER_REQUEST = 10
-"""What the WebSocket API lets in for each request of `throttle_rate`: a client that listens reports twice a second what
-it has played, and sends a ping every five."""
+"""What the WebSocket API lets in for each request of `throttle_rate`: a client that listens reports every two seconds
+what it has played and sends a ping every five, also while nobody asks for anything."""
 FRAMES_PER_CALL = 12
 """A second: a client that speaks sends 11.1, and more while it catches up after a lost connection."""
 
