@@ -23,6 +23,7 @@ from aws_sdk_polly.models import (
 )
 from botocore.config import Config
 
+from sandbox.models.speech.espeak import espeak
 from tests.unit.speech_doubles import PATIENCE, Endpoint, endpoint, served
 
 __all__ = ["endpoint", "served"]
@@ -90,6 +91,14 @@ def test_speech_marks_say_when_each_word_is_spoken(polly: Any) -> None:
     assert [mark["time"] for mark in marks] == sorted(mark["time"] for mark in marks)
     assert sentences == ["A ticket is valid.", "It opens one connection."]
     assert any(mark["type"] == "viseme" for mark in marks)
+
+
+def test_a_longer_text_before_it_leaves_no_word_in_another() -> None:
+    longer = "Hello world, this is a longer text with several words. And two sentences."
+    espeak().speak(longer, "en-us")
+    words = [mark for mark in espeak().speak(TEXT, "en-us").marks if mark.kind == "word"]
+
+    assert [TEXT[word.start : word.start + word.length] for word in words] == TEXT.replace(".", "").split()
 
 
 def test_marks_of_the_text_come_back(polly: Any) -> None:

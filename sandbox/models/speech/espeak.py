@@ -32,8 +32,8 @@ class EspeakError(Exception):
 class Mark:
     """A word, sentence, named mark or phoneme: when it is spoken, and which characters of the text it covers.
 
-    `time` is in seconds from the start of the audio, `length` in characters (0 where espeak-ng does not say), `name`
-    the mark's name or the phoneme.
+    `time` is in seconds from the start of the audio, `length` in characters (0 where espeak-ng does not say: only of
+    words it does), `name` the mark's name or the phoneme.
     """
 
     kind: str
@@ -108,7 +108,9 @@ class Espeak:
                 name = event.id.name if kind == "mark" else event.id.string if kind == "phoneme" else b""
                 start = max(0, event.text_position - 1)
                 text = (name or b"").decode(errors="replace")
-                self._marks.append(Mark(kind, event.audio_position / 1000, start, event.length, text))
+                # After a longer text, a shorter one ends with the beginning of a word that it does not have.
+                if kind != "word" or event.length:
+                    self._marks.append(Mark(kind, event.audio_position / 1000, start, event.length, text))
             index += 1
         return 0
 
