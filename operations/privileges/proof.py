@@ -62,6 +62,8 @@ class Reason:
     resources: Sequence[str]
     environments: Sequence[str]
     reason: str
+    by_chance: bool = False
+    """Does it depend on the run whether anything needs it?"""
 
     def covers(self, finding: Finding) -> bool:
         """Whether it speaks of this finding."""
@@ -187,7 +189,7 @@ def _encrypted(service: str, resource: str) -> str:
 
 
 def _reason(entry: Mapping[str, Any], file: Path) -> Reason:
-    expected = {"functions", "actions", "resources", "environments", "reason"}
+    expected = {"functions", "actions", "resources", "environments", "reason", "by_chance"}
     if unknown := entry.keys() - expected:
         raise OperationError(f"An entry of {file.name} has {min(unknown)}: it may have {', '.join(sorted(expected))}.")
     if len(entry.get("reason", "").split()) < 5:
@@ -198,6 +200,7 @@ def _reason(entry: Mapping[str, Any], file: Path) -> Reason:
         resources=entry.get("resources", ["*"]),
         environments=entry.get("environments", ["*"]),
         reason=entry["reason"],
+        by_chance=entry.get("by_chance", False),
     )
 
 
@@ -225,9 +228,9 @@ class Reasons:
 
     @property
     def stale(self) -> list[Reason]:
-        """The entries that covered nothing."""
+        """The entries that covered nothing, although that is no matter of chance."""
         every = [*self._accepted.unused, *self._accepted.elsewhere]
-        return [entry for entry in every if id(entry) not in self._needed]
+        return [entry for entry in every if id(entry) not in self._needed and not entry.by_chance]
 
 
 def open_resources(policies: Iterable[tuple[str, Sequence[Statement]]]) -> Iterator[tuple[str, str]]:

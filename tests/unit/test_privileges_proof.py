@@ -322,6 +322,12 @@ def test_a_reviewed_reason_accepts_an_unused_action_and_nothing_else(tmp_path: P
     assert reasons.stale == []
 
 
+def test_a_reason_that_some_runs_need_is_never_stale(tmp_path: Path) -> None:
+    reasons = _reasons(tmp_path, _ENTRY + "by_chance = true\n")
+
+    assert reasons.stale == []
+
+
 def test_a_reason_that_nothing_needs_any_more_is_stale(tmp_path: Path) -> None:
     reasons = _reasons(tmp_path, _ENTRY)
 
