@@ -23,17 +23,9 @@ def test_a_typed_message_is_answered_once_by_voice() -> None:
 @pytest.mark.parametrize("number", range(1, 7))
 def test_a_killed_workers_answer_to_a_typed_message_still_names_it(number: int) -> None:
     async def play(one: Call) -> None:
-        writes = 0
-
-        def written() -> None:
-            nonlocal writes
-            writes += 1
-            if writes == number:
-                one.kill_worker()
-
         one.connect()
         await one.send(0, 20)
-        one.sessions.after_write = written
+        one.kill_worker_after_write(number)
         one.type("What is typed?")
         await one.send(0, 300)
         # What was stored, and not told any more, is told when it is asked for again.

@@ -71,15 +71,7 @@ def test_a_killed_worker_loses_nothing_and_answers_nothing_twice(kills: list[flo
 @pytest.mark.parametrize("number", range(1, 13))
 def test_a_worker_killed_right_after_a_write_loses_nothing_and_answers_nothing_twice(number: int) -> None:
     async def play(one: Call) -> None:
-        writes = 0
-
-        def written() -> None:
-            nonlocal writes
-            writes += 1
-            if writes == number:
-                one.kill_worker()
-
-        one.sessions.after_write = written
+        one.kill_worker_after_write(number)
         one.connect()
         for utterance in range(1, 5):
             await one.say(utterance, then=5.0)
@@ -95,15 +87,7 @@ def test_a_worker_killed_right_after_a_write_loses_nothing_and_answers_nothing_t
 @pytest.mark.parametrize("number", range(1, 16))
 def test_a_worker_killed_after_an_interruption_and_a_slow_write_loses_nothing(number: int) -> None:
     async def play(one: Call) -> None:
-        writes = 0
-
-        def written() -> None:
-            nonlocal writes
-            writes += 1
-            if writes == number:
-                one.kill_worker()
-
-        one.sessions.after_write = written
+        one.kill_worker_after_write(number)
         one.sessions.delay = 0.3
         one.engine.answer_seconds = 8.0
         one.connect()

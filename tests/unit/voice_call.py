@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -196,6 +197,11 @@ class Call:
         if self.refuses_workers:
             raise Throttled
         self.start_worker(silent_seconds)
+
+    def kill_worker_after_write(self, number: int) -> None:
+        """Of the session's item, counted from now on."""
+        writes = itertools.count(1)
+        self.sessions.after_write = lambda: self.kill_worker() if next(writes) == number else None
 
     def kill_worker(self) -> None:
         """As SIGKILL does: nothing more runs of it, no cleanup either."""
