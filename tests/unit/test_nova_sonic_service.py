@@ -122,7 +122,7 @@ def test_who_speaks_into_the_answer_interrupts_it(endpoint: Endpoint) -> None:
 
 
 def test_the_service_ends_a_connection_at_eight_minutes(endpoint: Endpoint) -> None:
-    behave(endpoint, time_scale=480)
+    behave(endpoint, time_scale=480, silence_scale=1)
 
     async def scenario() -> None:
         async with witnessed(await opened()) as witness:
@@ -138,11 +138,11 @@ def test_the_service_ends_a_connection_at_eight_minutes(endpoint: Endpoint) -> N
 
 
 def test_silence_keeps_a_connection_that_nothing_would_lose(endpoint: Endpoint) -> None:
-    behave(endpoint, time_scale=55)
+    behave(endpoint, silence_scale=22)
 
     async def scenario() -> tuple[bool, EngineClosed]:
         async with witnessed(await opened()) as witness:
-            for _ in range(20):
+            for _ in range(35):
                 await say(witness.engine, b"", silence=0.09, pace=1)
             alive = not witness.events
             closed: EngineClosed = await witness.until(EngineClosed)

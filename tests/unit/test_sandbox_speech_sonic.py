@@ -259,7 +259,7 @@ def test_a_client_that_leaves_is_not_waited_for(endpoint: Endpoint) -> None:
 
 
 def test_a_stream_ends_after_eight_minutes(endpoint: Endpoint) -> None:
-    endpoint.control("POST", "/_speech", {"time_scale": 160})
+    endpoint.control("POST", "/_speech", {"time_scale": 160, "silence_scale": 1})
 
     async def work() -> None:
         async with talk(endpoint) as session:

@@ -5,23 +5,26 @@ import time
 from collections.abc import Coroutine
 from typing import Any
 
+from sandbox.models.speech.settings import Settings
+
 
 class Limits:
-    """The time limits of one stream, `scale` times shorter than they say."""
+    """The time limits of one stream, as many times shorter than they say as the settings want."""
 
-    def __init__(self, scale: float) -> None:
-        self._scale = scale
+    def __init__(self, settings: Settings) -> None:
+        self._age_scale = settings.time_scale
+        self._silence_scale = settings.silence_scale or settings.time_scale
         self._started = self._heard = time.monotonic()
         self._age: tuple[float, Exception] | None = None
         self._silence: tuple[float, Exception] | None = None
 
     def after_start(self, seconds: float, error: Exception) -> None:
         """End the stream at this age."""
-        self._age = (seconds / self._scale, error)
+        self._age = (seconds / self._age_scale, error)
 
     def after_silence(self, seconds: float, error: Exception) -> None:
         """End the stream when nothing was heard for so long."""
-        self._silence = (seconds / self._scale, error)
+        self._silence = (seconds / self._silence_scale, error)
 
     def heard(self) -> None:
         """Something came in."""

@@ -5,6 +5,7 @@ from typing import Any
 
 _KINDS: dict[str, tuple[type, ...]] = {
     "time_scale": (int, float),
+    "silence_scale": (int, float, type(None)),
     "pause": (int, float, type(None)),
     "pace": (int, float),
     "transcript": (str, type(None)),
@@ -19,14 +20,16 @@ _KINDS: dict[str, tuple[type, ...]] = {
 class Settings:
     """What differs from the services' own behaviour.
 
-    `time_scale` shortens their time limits (60: a minute passes in a second), not the audio. `pause` is the silence, in
-    seconds of audio, that ends an utterance; None leaves it to the service. `pace` is how many seconds of audio Nova
+    `time_scale` shortens their time limits (60: a minute passes in a second), not the audio. `silence_scale` does so
+    for the limit on time without audio alone; None leaves it to `time_scale`. `pause` is the silence, in seconds of
+    audio, that ends an utterance; None leaves it to the service. `pace` is how many seconds of audio Nova
     Sonic sends in a second. `transcript` is "heard" in every utterance instead of what the recogniser would hear, and
     `answer` is said by Nova Sonic instead of what the model would say: so that only the transport is measured.
     `vocabularies` and `vocabulary_filters` are what the account has in Transcribe: phrases by name, words by name.
     """
 
     time_scale: float = 1.0
+    silence_scale: float | None = None
     pause: float | None = None
     pace: float = 8.0
     transcript: str | None = None

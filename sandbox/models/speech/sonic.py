@@ -120,7 +120,7 @@ class _Session:
         self._history: list[Message] = []
         self._turns: asyncio.Queue[Utterance | str | None] = asyncio.Queue()
         self._results: dict[str, asyncio.Future[str]] = {}
-        self._limits = Limits(behind.settings.time_scale)
+        self._limits = Limits(behind.settings)
         self._limits.after_start(LONGEST_STREAM, ServiceError("ModelTimeoutException", TIMED_OUT))
         self._limits.after_silence(LONGEST_SILENCE, ServiceError("ValidationException", NO_AUDIO))
         self._heard_seconds = 0.0

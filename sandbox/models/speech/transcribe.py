@@ -148,7 +148,7 @@ class _Transcription:
         self._resampler = Resampler(request.rate, RATE)
         self._ear = Ear(behind.settings.pause or _PAUSE)
         self._utterances: asyncio.Queue[Utterance | None] = asyncio.Queue()
-        self._limits = Limits(behind.settings.time_scale)
+        self._limits = Limits(behind.settings)
         self._limits.after_start(LONGEST_STREAM, ServiceError("LimitExceededException", TOO_LONG))
         self._limits.after_silence(LONGEST_SILENCE, _bad(NO_AUDIO))
         self._partial: asyncio.Task[None] | None = None
