@@ -24,6 +24,7 @@ from parley.speech.archive import (
     wav,
 )
 from parley.speech.audio import input_bytes, output_bytes
+from parley.speech.relay import AudioFrame
 
 from tests.unit.voice_call import Call as WholeCall
 from tests.unit.voice_doubles import EPOCH, FRAME, MemoryRelay, VirtualClock, frame_pcm, run_virtual
@@ -98,7 +99,7 @@ class Call:
             self.said += pcm
             self.relay.put(self.seq, pcm)
             for recorder in recorders:
-                recorder.heard(self.seq)
+                recorder.heard(self.relay.frames[self.seq])
             await self.clock.sleep(FRAME)
 
     def whole(self) -> bool:
@@ -151,6 +152,33 @@ def test_a_segments_time_is_when_its_first_frame_was_received() -> None:
         await recorder.close()
         [segment] = it.archive.segments.values()
         assert segment.started_at == round((EPOCH + 100) * 1000)
+
+    run_virtual(call())
+
+
+def test_what_a_worker_heard_is_not_read_again() -> None:
+    async def call() -> None:
+        it = Call()
+        recorder = it.recorder()
+        await it.speak(70, recorder)
+        await recorder.close()
+        assert it.whole()
+        assert it.relay.reads == 0
+
+    run_virtual(call())
+
+
+@pytest.mark.parametrize(("outage", "from_the_table"), [(50, False), (100, True)])
+def test_no_more_than_a_minute_waits_in_memory_for_the_store(outage: float, from_the_table: bool) -> None:
+    async def call() -> None:
+        it = Call()
+        recorder = it.recorder()
+        it.archive.failure = StoreUnavailable()
+        await it.speak(outage, recorder)
+        it.archive.failure = None
+        await recorder.close()
+        assert it.whole()
+        assert bool(it.relay.reads) == from_the_table
 
     run_virtual(call())
 
@@ -238,7 +266,8 @@ def test_an_archive_that_hangs_does_not_hold_a_worker_up() -> None:
     async def call() -> None:
         it = Call()
         recorder = it.recorder()
-        await it.speak(1, recorder)
+        await it.speak(1)
+        recorder.heard(it.relay.frames[it.seq])
         it.relay.delay = 3_600.0
         before = it.clock.now()
         await recorder.close()
@@ -269,8 +298,9 @@ def test_frames_that_are_lost_or_no_audio_are_left_out() -> None:
         recorder = it.recorder()
         await it.speak(5)
         del it.relay.frames[7]
-        it.relay.frames[9] = it.relay.frames[9].__class__(9, b"\0", "c-1", EPOCH)
-        recorder.heard(it.seq)
+        it.relay.frames[9] = AudioFrame(9, b"\0", "c-1", EPOCH)
+        recorder.heard(it.relay.frames[it.seq])
+        recorder.heard(AudioFrame(it.seq + 1, b"\0", "c-1", EPOCH))
         await recorder.close()
         assert len(it.archive.sound("input")) == len(it.said) - 2 * input_bytes(FRAME)
 
@@ -287,9 +317,10 @@ def test_frames_that_expired_are_passed_over() -> None:
         assert it.whole()
         it.relay.frames.clear()
         again = it.recorder()
-        again.heard(it.seq + 250)
+        last = frame_pcm(1, 0)
+        again.heard(AudioFrame(it.seq + 250, last, "c-1", it.clock.time()))
         await again.close()
-        assert it.whole()
+        assert it.archive.sound("input") == it.said + last
 
     run_virtual(call())
 
@@ -302,7 +333,7 @@ def test_segments_that_begin_in_the_same_millisecond_are_kept_apart() -> None:
             # A client that kept its frames while it was away sends them all at once.
             it.relay.put(seq, frame_pcm(seq, 0))
             it.said += frame_pcm(seq, 0)
-        recorder.heard(800)
+        recorder.heard(it.relay.frames[800])
         await recorder.close()
         assert len(it.archive.segments) == 3
         assert it.whole()

@@ -1,9 +1,9 @@
 """The archive of live sessions: what the user said and what the assistant said, in segments of half a minute.
 
-Input is archived from the frames' table, which keeps every acknowledged frame for hours: a segment is read back when it
-is due, so that nothing waits in memory, and a worker that takes a session over goes on where the archive ends. Two
-workers may archive the same frames; the first to write a segment wins, and the other goes on behind it. Output passes
-by once: of a worker that is killed, at most the segment that it was gathering is lost.
+Input is gathered as it is heard. The frames' table keeps every acknowledged frame for hours, so that a worker that
+takes a session over goes on where the archive ends: what it did not hear itself it reads from there. Two workers may
+archive the same frames; the first to write a segment wins, and the other goes on behind it. Output passes by once: of a
+worker that is killed, at most the segment that it was gathering is lost.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import io
 import random
 import wave
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal, Protocol
@@ -40,8 +40,11 @@ began together are not archived together."""
 PAUSE_SECONDS = 5.0
 """After a pause of this length a new segment begins, so that its time is right."""
 
+GATHERED_BYTES = input_bytes(2 * SEGMENT_SECONDS)
+"""What was heard and waits in memory at most, 1.9 MB. While a store does not answer, the table keeps the oldest."""
+
 BATCH_FRAMES = 25
-"""Frames of one read: 100 KB, so that nobody who takes it apart is kept from a frame that is heard now."""
+"""Frames that are read back at once: 100 KB, so that taking them apart keeps nobody from a frame that is heard now."""
 
 WAITING_SEGMENTS = 4
 """Segments of output that wait for a store that does not answer: 5.8 MB. The oldest is dropped for a further one."""
@@ -135,9 +138,9 @@ class Recorder:
         self._output = _Output()
         self._task: asyncio.Task[None] | None = None
 
-    def heard(self, seq: int) -> None:
-        """All frames up to this one are in the table, or given up."""
-        self._input.committed = max(self._input.committed, seq)
+    def heard(self, frame: AudioFrame) -> None:
+        """The next frame. Those before it are in the table, or given up."""
+        self._input.add(frame)
         self._start()
 
     def said(self, pcm: bytes) -> None:
@@ -182,21 +185,32 @@ class Recorder:
 
 
 class _Input:
-    """Archives frames from the table, from where the archive ends to the last one that was heard."""
+    """Archives frames from where the archive ends to the last one that was heard."""
 
     def __init__(self, session_id: str, archive: AudioArchive, relay: AudioRelay) -> None:
         self._session_id = session_id
         self._archive = archive
         self._relay = relay
         self._newest: ArchivedInput | None = None
-        self.committed = 0
+        self._committed = 0
+        self._gathered: dict[int, AudioFrame] = {}
+        self._gathered_bytes = 0
+
+    def add(self, frame: AudioFrame) -> None:
+        """The next frame that was heard."""
+        self._committed = max(self._committed, frame.seq)
+        self._gathered[frame.seq] = frame
+        self._gathered_bytes += len(frame.data)
+        while self._gathered_bytes > GATHERED_BYTES:
+            self._drop(next(iter(self._gathered)))
 
     async def write(self) -> None:
-        """Archive everything up to `committed`."""
+        """Archive everything that was heard until now."""
         if self._newest is None:
             self._newest = await self._archive.newest_input(self._session_id) or ArchivedInput(0, 0)
-        while self._newest.last_seq < self.committed:
-            segment = await self._next(self._newest)
+        committed = self._committed
+        while self._newest.last_seq < committed:
+            segment = await self._next(self._newest, committed)
             if not segment.pcm:
                 # These frames are in no table any more, or were no audio.
                 self._newest = ArchivedInput(self._newest.started_at, segment.last_seq)
@@ -204,15 +218,20 @@ class _Input:
             last_seq = await self._archive.write(self._session_id, segment)
             # Another segment that began in the same millisecond moves ours on, because times only grow.
             self._newest = ArchivedInput(segment.started_at, max(last_seq, self._newest.last_seq))
+        for seq in [seq for seq in self._gathered if seq <= self._newest.last_seq]:
+            self._drop(seq)
 
-    async def _next(self, newest: ArchivedInput) -> Segment:
+    def _drop(self, seq: int) -> None:
+        self._gathered_bytes -= len(self._gathered.pop(seq).data)
+
+    async def _next(self, newest: ArchivedInput, committed: int) -> Segment:
         """The segment that follows the newest one."""
         pcm = bytearray()
         begun = last = 0.0
         next_seq = newest.last_seq + 1
-        while next_seq <= self.committed:
-            seqs = range(next_seq, min(next_seq + BATCH_FRAMES, self.committed + 1))
-            frames = await self._relay.read(seqs)
+        while next_seq <= committed:
+            seqs = range(next_seq, min(next_seq + BATCH_FRAMES, committed + 1))
+            frames = await self._read(seqs)
             for seq in seqs:
                 frame = frames.get(seq)
                 if frame is not None and _is_audio(frame):
@@ -224,6 +243,11 @@ class _Input:
                     pcm += frame.data
                 next_seq = seq + 1
         return self._segment(newest, begun, pcm, next_seq - 1)
+
+    async def _read(self, seqs: range) -> Mapping[int, AudioFrame]:
+        missing = [seq for seq in seqs if seq not in self._gathered]
+        read = await self._relay.read(missing) if missing else {}
+        return read | {seq: self._gathered[seq] for seq in seqs if seq in self._gathered}
 
     @staticmethod
     def _segment(newest: ArchivedInput, begun: float, pcm: bytearray, last_seq: int) -> Segment:

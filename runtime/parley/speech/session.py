@@ -69,8 +69,8 @@ type Outcome = Literal["not_needed", "handed_over", "lost", "ended"]
 class Archive(Protocol):
     """Keeps a session's audio. Its methods return at once; what cannot be kept is dropped."""
 
-    def heard(self, seq: int) -> None:
-        """All frames up to this one are in the relay, or given up."""
+    def heard(self, frame: AudioFrame) -> None:
+        """The next frame. Those before it are in the relay, or given up."""
 
     def said(self, pcm: bytes) -> None:
         """The next of what the assistant said: PCM at OUTPUT_RATE."""
@@ -220,7 +220,7 @@ class SessionWorker:
                     return
                 pcm = self._checked(frame)
                 if archive is not None:
-                    archive.heard(frame.seq)
+                    archive.heard(frame)
                 self._engine.hear(pcm, frame.seq)
             await self._engine.feed()
             now = self._clock.now()
