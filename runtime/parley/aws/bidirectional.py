@@ -222,7 +222,12 @@ async def _settings() -> dict[str, Any]:
 def _transport() -> Any:
     from awscrt.aio.http import AIOHttpClientConnectionUnified
     from awscrt.io import SocketOptions
-    from smithy_http.aio.crt import AWSCRTHTTPClient
+    from smithy_http.aio.crt import AWSCRTHTTPClient, AWSCRTHTTPResponse
+
+    class Response(AWSCRTHTTPResponse):
+        @property
+        def body(self) -> Any:
+            return _Body(super().chunks())
 
     class Transport(AWSCRTHTTPClient):
         """The SDKs' CRT transport with a trust store and timeouts, that can be given up at any moment."""
@@ -246,9 +251,37 @@ def _transport() -> Any:
             # The task that writes the body fails with the connection; nothing else would ever look at its error.
             if writer := getattr(stream, "_writer", None):
                 writer.add_done_callback(lambda task: task.cancelled() or task.exception())
-            return await super()._await_response(stream)
+            response = await super()._await_response(stream)
+            return Response(status=response.status, fields=response.fields, stream=stream)
 
     return Transport(eventloop=_event_loop())
+
+
+class _Body:
+    """What a stream brings, to be read in pieces.
+
+    The SDKs ask before each read whether their body has a method to read with. That theirs has none they find out anew
+    every time, which takes longer than the read.
+    """
+
+    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
+        self._chunks = chunks
+        self._waiting = bytearray()
+
+    async def read(self, size: int = -1) -> bytes:
+        """So many bytes, or all; fewer at the end."""
+        while size < 0 or len(self._waiting) < size:
+            chunk = await anext(self._chunks, b"")
+            if not chunk:
+                size = len(self._waiting)
+                break
+            self._waiting += chunk
+        piece = bytes(self._waiting[:size])
+        del self._waiting[:size]
+        return piece
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._chunks
 
 
 @cache
