@@ -71,11 +71,13 @@ _LETTERED_ID = r"""(?x)
       )(?![A-Za-z0-9_-])
 """
 
+_UUID = r"\b[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\b"
+
 _SEPARATOR = r"[ \u00a0\u2007\u202f.\-\u2010-\u2013/()]"
 
 # What is no number of a person comes first, and stays: then runs of digits and groups of them.
 _NUMBER = rf"""(?x)
-      \b[0-9a-fA-F]{{8}}-[0-9a-fA-F]{{4}}-[0-9a-fA-F]{{4}}-[0-9a-fA-F]{{4}}-[0-9a-fA-F]{{12}}\b       # UUID
+      {_UUID}
     | \b1-[0-9a-f]{{8}}-[0-9a-f]{{24}}\b                                                              # trace
     | \barn:[\w:/.*-]++
     | \bhttps?://sqs\.[\w.-]++/\d{{12}}/
@@ -84,7 +86,8 @@ _NUMBER = rf"""(?x)
     | \b\d{{8}}T\d{{6,9}}Z\b
     | (?<![\d.])\d{{1,3}}(?:\.\d{{1,3}}){{3}}(?![\d.])                                                # IPv4
     | (?<![\w.])\d{{1,19}}(?:\.\d{{1,9}})?[ ]?
-      (?:ns|us|µs|ms|s|seconds?|bytes?|[kKMG]i?B|B|tokens?|characters?)\b                             # an amount
+      (?:ns|us|µs|ms|seconds?|bytes?|[kKMG]i?B|tokens?|characters?)\b                                 # an amount
+    | (?<![\w.])\d{{1,8}}(?:\.\d{{1,9}})?[ ]?[sB]\b                                                   # a small one
     | (?<![\w.])\d{{1,15}}\.\d{{1,17}}(?![\w.])                                                       # a decimal
     | (?P<number>(?<![A-Za-z0-9_])[+(]{{0,2}}\d++(?:{_SEPARATOR}{{1,3}}\d++){{0,9}}(?![A-Za-z0-9_]))
 """
@@ -212,10 +215,15 @@ def _without_ibans(text: str) -> str:
             end += 1
             if left == 0:
                 break
-        if is_iban(text[found.start() : end]) and not text[end : end + 1].isalnum():
+        is_whole = is_iban(text[found.start() : end]) and not text[end : end + 1].isalnum()
+        if is_whole and not _is_in_uuid(text, found.start()):
             parts += [text[done : found.start()], "[iban]"]
             done = end
     return "".join([*parts, text[done:]]) if parts else text
+
+
+def _is_in_uuid(text: str, position: int) -> bool:
+    return any(found.start() <= position < found.end() for found in re.finditer(_UUID, text))
 
 
 def _masked_id(found: re.Match[str]) -> str:
