@@ -74,7 +74,7 @@ def test_a_script_without_spaces_is_cut_between_characters() -> None:
 
 
 @given(
-    pieces=st.lists(st.tuples(st.text("abc de", min_size=1, max_size=20), st.floats(0, 3)), max_size=6),
+    pieces=st.lists(st.tuples(st.text("abc de\n\u4f60\u597d", min_size=1, max_size=20), st.floats(0, 3)), max_size=6),
     earlier=st.integers(0, 20_000),
     later=st.integers(0, 20_000),
 )

@@ -7,6 +7,7 @@ as `pending`: whoever owns the session after a crash stores that, and never answ
 import asyncio
 import contextlib
 import hashlib
+import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
@@ -350,11 +351,15 @@ def _letters(text: str) -> int:
 
 def _part(text: str, fraction: float) -> str:
     """The beginning of a text, cut between words; where a script has no spaces, between characters."""
-    words = text.split()
+    text = text.rstrip()
+    words = list(_WORD.finditer(text))
     if len(words) > 2:
-        return " ".join(words[: int(len(words) * fraction)])
-    return text.strip()[: int(len(text.strip()) * fraction)] if ord(text.strip()[-1]) >= _NO_SPACES else ""
+        whole = int(len(words) * fraction)
+        return text[: words[whole - 1].end()] if whole else ""
+    return text[: int(len(text) * fraction)] if text and ord(text[-1]) >= _NO_SPACES else ""
 
+
+_WORD = re.compile(r"\S+")
 
 _NO_SPACES = 0x2E80
 """From here on, Unicode's scripts put no spaces between sentences: Chinese, Japanese."""
