@@ -105,8 +105,11 @@ class Outbound:
             self._complete = False
             self._plays_until = self._clock.now()
             self.first_voice_at = None
+        before = len(self._voice)
         self._voice += pcm
-        self._wake.set()
+        # More of what waits already changes nothing until it is a whole chunk.
+        if not before or before < CHUNK_BYTES <= len(self._voice):
+            self._wake.set()
 
     def finish(self, turn_id: str) -> None:
         """The turn's voice is complete."""
