@@ -24,7 +24,8 @@ class Server:
     answers: list[bytes | None]
     requests: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
     connections: int = 0
-    silent: bool = False
+    piece: int = 1_000_000
+    """Bytes of an answer that are sent at once."""
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -37,7 +38,9 @@ class Server:
                 answer = self.answers.pop(0)
                 if answer is None:
                     break
-                writer.write(answer)
+                for begin in range(0, len(answer), self.piece):
+                    writer.write(answer[begin : begin + self.piece])
+                    await asyncio.sleep(0.001 if begin + self.piece < len(answer) else 0)
         except asyncio.IncompleteReadError:
             pass
         finally:
@@ -50,12 +53,12 @@ def ok(body: bytes = b"{}", *headers: str, status: str = "200 OK") -> bytes:
 
 
 def serve(
-    answers: list[bytes | None], use: Callable[[SignedHttp], Awaitable[Any]], **changes: Any
+    answers: list[bytes | None], use: Callable[[SignedHttp], Awaitable[Any]], *, piece: int = 1_000_000, **changes: Any
 ) -> tuple[Any, Server]:
     """What comes of using a server that gives these answers."""
 
     async def main() -> tuple[Any, Server]:
-        server = Server(answers)
+        server = Server(answers, piece=piece)
         listening = await asyncio.start_server(server._serve, "127.0.0.1", 0)
         port = listening.sockets[0].getsockname()[1]
         settings: dict[str, Any] = {
@@ -151,6 +154,47 @@ def test_answers_in_chunks_and_connections_that_are_not_kept() -> None:
     bodies, server = serve([chunked, ok(b"bye", "Connection: close"), ok(b"again")], use)
     assert bodies == [b"wikipedia", b"bye", b"again"]
     assert server.connections == 2
+
+
+@pytest.mark.parametrize("piece", [1, 7, 40])
+def test_answers_come_in_any_pieces(piece: int) -> None:
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nwiki\r\n5;x=y\r\npedia\r\n0\r\nA: b\r\n\r\n"
+
+    async def use(http: SignedHttp) -> list[bytes]:
+        return [(await http.post("/", b"", {})).body for _ in range(3)]
+
+    bodies, server = serve([ok(b"one"), chunked, ok(b"three")], use, piece=piece)
+    assert bodies == [b"one", b"wikipedia", b"three"]
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"what?\r\n\r\n",
+        b"HTTP/1.1 fine OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: long\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-4\r\nwiki\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 20_000,
+    ],
+)
+def test_what_is_no_http_is_no_answer(answer: bytes) -> None:
+    async def use(http: SignedHttp) -> None:
+        with pytest.raises(EndpointConnectionError):
+            await http.post("/", b"", {}, within=5)
+
+    _, server = serve([answer, ok()], use)
+    assert len(server.requests) == 1
+
+
+def test_an_answer_that_nobody_asked_for_is_nobodys() -> None:
+    async def use(http: SignedHttp) -> list[bytes]:
+        bodies = [(await http.post("/", b"", {})).body]
+        await asyncio.sleep(0.05)
+        return [*bodies, (await http.post("/", b"", {})).body]
+
+    (first, second), _ = serve([ok(b"one") + ok(b"unasked"), ok(b"two"), ok(b"two")], use, piece=len(ok(b"one")))
+    assert (first, second) == (b"one", b"two")
 
 
 def test_without_credentials_nothing_is_sent() -> None:
