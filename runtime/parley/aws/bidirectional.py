@@ -6,7 +6,9 @@ Some of their calls never return when a connection breaks, so every wait here ha
 """
 
 import asyncio
+import ctypes
 import os
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -244,6 +246,7 @@ def _transport() -> Any:
             connecting = AIOHttpClientConnectionUnified._generic_new(
                 url.host, url.port or 443, self._client_bootstrap, sockets, tls, None, asyncio_connection=True
             )
+            connecting.add_done_callback(lambda _: _stay_known(threading.get_ident()))
             # Never cancelled: the CRT's thread sets it in any case, at once or after half a minute.
             return await asyncio.shield(asyncio.wrap_future(connecting))
 
@@ -290,6 +293,16 @@ def _event_loop() -> Any:
     from smithy_http.aio.crt import _AWSCRTEventLoop
 
     return _AWSCRTEventLoop()
+
+
+@cache
+def _stay_known(thread: int) -> None:
+    """Let Python know this thread, which is the CRT's, until the process ends.
+
+    Else Python makes a state for it, and maps memory for that, whenever the CRT calls: forty times a second in a call.
+    """
+    if thread != threading.main_thread().ident:
+        ctypes.pythonapi.PyGILState_Ensure()
 
 
 @cache
