@@ -15,9 +15,10 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from parley_client.errors import Over, Refused, Unreachable
-from parley_client.events import Answer, Audio, Ended, Event, Interrupted, Problem, Ready, Reconnecting, event_of
+from parley_client.events import Answer, Audio, Delta, Ended, Event, Interrupted, Problem, Ready, Reconnecting, event_of
 from parley_client.outgoing import Outgoing, Pace, audio_message
 from parley_client.playback import Playback
+from parley_client.texts import Texts
 from parley_client.tickets import Passing, Ticket, Tickets, Token
 from parley_client.timing import Timing
 
@@ -77,8 +78,7 @@ class Session:
         self._outgoing = Outgoing(self._timing.hold)
         self._playback = Playback()
         self._silenced: str | None = None
-        self._texts: dict[str, dict[str, Any]] = {}
-        self._texts_before_ping: list[str] = []
+        self._texts = Texts(self._timing.ask_again_after)
         self._events: asyncio.Queue[Event | None] = asyncio.Queue()
         self._socket: ClientConnection | None = None
         self._ready = asyncio.Event()
@@ -148,14 +148,11 @@ class Session:
     async def send_text(self, message: str, *, request_id: str | None = None, model_role: str | None = None) -> str:
         """Type something. Returns its request id, which comes back with the answer where the medium is text.
 
-        It is sent again after a reconnection unless it is known to have arrived; the request id keeps it from being
-        answered twice.
+        It is sent again after a reconnection unless it is known to have arrived, and where the medium is text when
+        nothing is heard of its answer; the request id keeps it from being answered twice.
         """
         request_id = request_id or str(uuid.uuid4())
-        text: dict[str, Any] = {"action": "text", "message": message, "request_id": request_id}
-        if model_role:
-            text["model_role"] = model_role
-        self._texts[request_id] = text
+        text = self._texts.add(request_id, message, model_role, time.monotonic())
         if self._ready.is_set():
             await self._send(self._in_conversation(text))
         return request_id
@@ -259,7 +256,8 @@ class Session:
                 ping_interval=None,
                 close_timeout=2,
             ) as socket:
-                self._socket, self._heard_at, self._texts_before_ping = socket, time.monotonic(), []
+                self._socket, self._heard_at = socket, time.monotonic()
+                self._texts.connected()
                 try:
                     await self._converse(socket)
                 finally:
@@ -310,18 +308,14 @@ class Session:
             case {"type": "resend", "from": int(first), "to": int(last)}:
                 self._outgoing.ask(first, last)
             case {"type": "pong"}:
-                self._trust_texts()
+                # Spoken answers do not name the text that they answer.
+                if self._medium == "voice":
+                    self._texts.ponged()
             case _:
                 event = event_of(message)
                 if event is not None:
                     return await self._happen(event, message)
         return False
-
-    def _trust_texts(self) -> None:
-        """Spoken answers do not name the text that they answer; what came before a ping that was answered has come."""
-        if self._medium == "voice":
-            for request_id in self._texts_before_ping:
-                self._texts.pop(request_id, None)
 
     async def _happen(self, event: Event, message: dict[str, Any]) -> bool:
         now = self._heard_at
@@ -334,11 +328,15 @@ class Session:
                 raise Refused(event.code, event.message)
             case Problem(code="session_not_started"):
                 raise Passing("the server has forgotten the session")
-            case Problem(request_id=str(request_id)) if not event.retryable:
-                self._texts.pop(request_id, None)
+            case Problem(code="conflict", request_id=str(request_id)) if self._texts.still_answered(request_id):
+                return False
+            case Problem(request_id=str(request_id)):
+                (self._texts.refused if event.retryable else self._texts.settled)(request_id)
+            case Delta(request_id=str(request_id)):
+                self._texts.progress(request_id, now)
             case Answer():
                 self.conversation_id = event.conversation_id
-                self._texts.pop(event.request_id or "", None)
+                self._texts.settled(event.request_id or "")
             case Audio(turn_id=turn_id):
                 if turn_id == self._silenced:
                     return False
@@ -362,7 +360,7 @@ class Session:
         again = not self._ready.is_set()
         self._ready.set()
         if again:
-            for text in list(self._texts.values()):
+            for text in self._texts.all(self._heard_at):
                 await self._send(self._in_conversation(text))
             if self._ending:
                 await self._send({"action": "session.end"})
@@ -396,8 +394,12 @@ class Session:
             if now - self._heard_at > self._timing.silent_after:
                 raise Passing(f"the server was silent for {self._timing.silent_after:g} s")
             self._outgoing.remind(now, self._timing.remind_after)
-            self._texts_before_ping = list(self._texts) if self._ready.is_set() else []
+            if self._ready.is_set():
+                self._texts.pinged()
             await self._write(socket, {"action": "ping"})
+            if self._ready.is_set() and self._medium == "text":
+                for text in self._texts.overdue(now):
+                    await self._write(socket, self._in_conversation(text))
 
     async def _report(self) -> None:
         while True:

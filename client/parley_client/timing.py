@@ -15,6 +15,8 @@ class Timing:
     """Without any message for so long, the connection counts as lost."""
     remind_after: float = 5.0
     """A frame that nobody acknowledges is sent again."""
+    ask_again_after: float = 60.0
+    """A text of whose answer nothing came for so long is sent again: a turn takes 50 s at most."""
     report_every: float = 2.0
     """How often the server is told what has been heard; it is told at an interruption, too."""
     hold: float = 120.0
