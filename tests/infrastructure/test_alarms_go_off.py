@@ -24,8 +24,8 @@ from tests.infrastructure.alarm_metrics import Metric, alarms_of
 from tests.infrastructure.assemblies import Synth
 from tests.unit import test_voice_routes, text_function_doubles
 from tests.unit.conversation_doubles import Context, throttled
+from tests.unit.virtual_time import run_virtual
 from tests.unit.voice_call import Call
-from tests.unit.voice_doubles import run_virtual
 
 text_cloud = text_function_doubles.cloud
 voice_cloud = test_voice_routes.cloud

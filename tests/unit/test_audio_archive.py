@@ -26,8 +26,10 @@ from parley.speech.archive import (
 from parley.speech.audio import input_bytes, output_bytes
 from parley.speech.relay import AudioFrame
 
+from tests.unit.scripted_engine import FRAME, frame_pcm
+from tests.unit.virtual_time import EPOCH, VirtualClock, run_virtual
 from tests.unit.voice_call import Call as WholeCall
-from tests.unit.voice_doubles import EPOCH, FRAME, MemoryRelay, VirtualClock, frame_pcm, run_virtual
+from tests.unit.voice_doubles import MemoryRelay
 
 SESSION = "session-1"
 

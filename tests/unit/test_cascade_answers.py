@@ -21,7 +21,7 @@ from parley.speech.engine import (
 
 from tests.unit.cascade_doubles import QUIET, SILENCE, SPEECH, World
 from tests.unit.engine_doubles import Witness, witnessed
-from tests.unit.voice_doubles import run_virtual
+from tests.unit.virtual_time import run_virtual
 
 TOOL = ToolSpec("clock", "Tells the time.", {"type": "object", "properties": {}})
 

@@ -10,7 +10,7 @@ from parley.speech.engine import AssistantAudio, EngineClosed, EngineUnavailable
 
 from tests.unit.cascade_doubles import QUIET, World
 from tests.unit.engine_doubles import Witness, witnessed
-from tests.unit.voice_doubles import run_virtual
+from tests.unit.virtual_time import run_virtual
 
 
 def test_the_factory_tells_its_limits_and_refuses_what_it_cannot_speak() -> None:

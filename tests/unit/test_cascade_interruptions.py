@@ -7,7 +7,7 @@ from parley.speech.engine import AssistantAudio, AssistantTranscript, Interrupte
 
 from tests.unit.cascade_doubles import SILENCE, SPEECH, World
 from tests.unit.engine_doubles import Witness, witnessed
-from tests.unit.voice_doubles import run_virtual
+from tests.unit.virtual_time import run_virtual
 
 
 @pytest.mark.parametrize(

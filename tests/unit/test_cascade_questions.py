@@ -11,7 +11,7 @@ from parley.speech.engine import TurnEnded, TurnStarted, UserTranscript
 
 from tests.unit.cascade_doubles import SILENCE, SPEECH, World
 from tests.unit.engine_doubles import Witness, witnessed
-from tests.unit.voice_doubles import run_virtual
+from tests.unit.virtual_time import run_virtual
 
 
 def test_a_guess_stands_when_the_recogniser_is_late_and_its_last_word_is_not_answered_again() -> None:

@@ -6,8 +6,8 @@ from parley.errors import QuotaExceeded
 from parley.server_messages import ErrorMessage
 from parley.speech.session import COUNT_SECONDS
 
+from tests.unit.virtual_time import run_virtual
 from tests.unit.voice_call import Call
-from tests.unit.voice_doubles import run_virtual
 
 
 def call(play: Callable[[Call], Awaitable[None]], *, limit: float, worker_seconds: float = 900.0) -> tuple[Call, int]:

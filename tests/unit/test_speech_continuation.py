@@ -22,7 +22,8 @@ from parley.speech.engine import (
     UserTranscript,
 )
 
-from tests.unit.voice_doubles import FRAME, EngineScript, ScriptedEngine, VirtualClock, frame_pcm, run_virtual
+from tests.unit.scripted_engine import FRAME, EngineScript, ScriptedEngine, frame_pcm
+from tests.unit.virtual_time import VirtualClock, run_virtual
 
 
 @dataclass

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from parley.speech.frames import FloodGuard, Follower
 from parley.speech.relay import AudioFrame
 
-from tests.unit.voice_doubles import FRAME, MemoryRelay, VirtualClock, run_virtual
+from tests.unit.scripted_engine import FRAME
+from tests.unit.virtual_time import VirtualClock, run_virtual
+from tests.unit.voice_doubles import MemoryRelay
 
 SILENT = bytes(2880)
 

@@ -15,7 +15,8 @@ from parley.server_messages import (
 from parley.speech.audio import output_bytes
 from parley.speech.playback import Outbound
 
-from tests.unit.voice_doubles import MemoryChannel, VirtualClock, run_virtual
+from tests.unit.virtual_time import VirtualClock, run_virtual
+from tests.unit.voice_doubles import MemoryChannel
 
 
 class Line:

@@ -4,8 +4,8 @@ import random
 
 from parley.server_messages import AudioMessage, ErrorMessage, SessionReady
 
+from tests.unit.scripted_engine import FRAME
 from tests.unit.voice_call import Call, call
-from tests.unit.voice_doubles import FRAME
 
 
 def test_frames_that_overtake_one_another_or_are_lost_are_put_right() -> None:

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from parley.server_messages import AudioMessage
 
+from tests.unit.scripted_engine import FRAME
 from tests.unit.voice_call import Call, asked, call
-from tests.unit.voice_doubles import FRAME
 
 
 def test_half_an_hour_with_two_handoffs_and_four_continuations() -> None:

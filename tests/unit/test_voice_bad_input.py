@@ -8,8 +8,8 @@ import asyncio
 
 from parley.server_messages import ErrorMessage, SessionReady
 
+from tests.unit.scripted_engine import FRAME, frame_pcm
 from tests.unit.voice_call import Call, call
-from tests.unit.voice_doubles import FRAME, frame_pcm
 
 FRAME_BYTES = len(frame_pcm(0, 1))
 

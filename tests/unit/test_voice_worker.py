@@ -25,7 +25,8 @@ from parley.speech.playback import ClientBusy, ClientGone
 
 from tests.unit.conversation_doubles import Clock, Context
 from tests.unit.dynamodb_calls import Calls
-from tests.unit.voice_doubles import EngineScript, VirtualClock
+from tests.unit.scripted_engine import EngineScript
+from tests.unit.virtual_time import VirtualClock
 
 
 class _Arguments(msgspec.Struct):

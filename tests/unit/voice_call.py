@@ -15,10 +15,10 @@ from parley.speech.archive import AudioArchive, Recorder
 from parley.speech.lease import InboxMessage, Played
 from parley.speech.session import Outcome, Parts, SessionWorker
 
+from tests.unit.scripted_engine import FRAME, EngineScript, frame_pcm
+from tests.unit.virtual_time import VirtualClock, run_virtual
 from tests.unit.voice_doubles import (
-    FRAME,
     CountingMeter,
-    EngineScript,
     FencedStore,
     MemoryChannel,
     MemoryRelay,
@@ -27,9 +27,6 @@ from tests.unit.voice_doubles import (
     Post,
     SharedStore,
     Tools,
-    VirtualClock,
-    frame_pcm,
-    run_virtual,
     turns_of,
 )
 
