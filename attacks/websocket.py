@@ -1,6 +1,7 @@
 """hypothesis against the WebSocket API: batch after batch, and after each of them the connection must still answer."""
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -19,6 +20,9 @@ from sandbox.state import PROJECT
 DOCUMENT = PROJECT / "docs" / "asyncapi.json"
 ANSWER_SECONDS = 30
 """Without a pong for so long, a connection hangs."""
+
+LOOK_SECONDS = 240.0
+"""How often it is looked at what another user hears."""
 
 BATCH = 10
 """Messages of a batch on average, floods not counted."""
@@ -161,13 +165,14 @@ def fuzz_websocket(sandbox: Sandbox, *, cases: int, seed: int, calls: bool = Tru
     def attack(batch: list[Frame]) -> None:
         if len(report.failures) >= _ENOUGH_FAILURES:
             return
+        listener.look_now_and_then()
         try:
             attacker.play(batch)
         except Wrong as wrong:
             report.failures.append(f"{wrong}\nAfter this batch: {_shown(batch)}")
             attacker.leave()
 
-    with _listening(victim, judge, report):
+    with _listening(victim, report) as listener:
         attack()
         attacker.leave()
     if trouble := still_whole(victim):
@@ -175,15 +180,35 @@ def fuzz_websocket(sandbox: Sandbox, *, cases: int, seed: int, calls: bool = Tru
     return report
 
 
-@contextmanager
-def _listening(victim: Victim, judge: Judge, report: Report) -> Iterator[None]:
-    """The victim is connected all the while, and must not hear of anything."""
-    with victim.person.connected(victim.person.ticket(session_id=victim.targets.sessions[0])["ticket"]) as connected:
-        yield
-        connected.send("ping")
-        heard = json.loads(connected.socket.recv(timeout=ANSWER_SECONDS))
+class _Listener:
+    """The victim's connection, which must not hear of anything."""
+
+    def __init__(self, connected: Connected, report: Report) -> None:
+        self._connected = connected
+        self._report = report
+        self._looked_at = time.monotonic()
+
+    def look(self) -> None:
+        """Is a pong all that comes?"""
+        self._looked_at = time.monotonic()
+        self._connected.send("ping")
+        heard = json.loads(self._connected.socket.recv(timeout=ANSWER_SECONDS))
         if heard != {"type": "pong"}:
-            report.failures.append(f"The victim's connection got {heard}.")
+            self._report.failures.append(f"The victim's connection got {heard}.")
+
+    def look_now_and_then(self) -> None:
+        """Look when it is time: API Gateway closes a connection over which nothing came for ten minutes."""
+        if time.monotonic() - self._looked_at > LOOK_SECONDS:
+            self.look()
+
+
+@contextmanager
+def _listening(victim: Victim, report: Report) -> Iterator[_Listener]:
+    """The victim is connected all the while."""
+    with victim.person.connected(victim.person.ticket(session_id=victim.targets.sessions[0])["ticket"]) as connected:
+        listener = _Listener(connected, report)
+        yield listener
+        listener.look()
 
 
 def _shown(batch: list[Frame]) -> str:
