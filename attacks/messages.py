@@ -27,8 +27,14 @@ class Frame:
     kind: str
     fragments: tuple[str | bytes, ...]
     times: int = 1
-    closes_with: int | None = None
-    """The code with which the connection must be closed, where it must be."""
+
+    @property
+    def closes_with(self) -> int | None:
+        """The code with which the connection must be closed, where it must be."""
+        if any(isinstance(fragment, bytes) for fragment in self.fragments):
+            return 1003
+        sizes = [len(str(fragment).encode()) for fragment in self.fragments]
+        return 1009 if max(sizes) > FRAME_BYTES or sum(sizes) > MESSAGE_BYTES else None
 
     @classmethod
     def of(cls, kind: str, message: object, *, times: int = 1) -> Self:
@@ -111,7 +117,7 @@ class Arsenal:
             "cut": (8, st.tuples(valid, st.floats(0, 1)).map(_cut)),
             "nonsense": (8, st.one_of(st.text(max_size=100), _ANYTHING.map(json.dumps)).map(_nonsense)),
             "large": (2, st.tuples(valid, st.integers(FRAME_BYTES, 2 * MESSAGE_BYTES), st.booleans()).map(_large)),
-            "binary": (1, st.binary(max_size=100).map(lambda data: Frame("binary", (data,), closes_with=1003))),
+            "binary": (1, st.binary(max_size=100).map(lambda data: Frame("binary", (data,)))),
             "flood": (1, valid.map(_flood)),
         }
         weighted = [kind for kind, (weight, _) in kinds.items() for _ in range(weight)]
@@ -198,10 +204,10 @@ def _large(drawn: tuple[dict[str, Any], int, bool]) -> Frame:
     message, size, in_fragments = drawn
     text = json.dumps(message | {"padding": "x" * size})
     if not in_fragments:
-        return Frame("a frame above 32 KB", (text,), closes_with=1009)
+        return Frame("a frame above 32 KB", (text,))
     step = FRAME_BYTES - 1
     fragments = tuple(text[at : at + step] for at in range(0, len(text), step))
-    return Frame("in fragments", fragments, closes_with=1009 if len(text) > MESSAGE_BYTES else None)
+    return Frame("in fragments", fragments)
 
 
 def _flood(message: dict[str, Any]) -> Frame:

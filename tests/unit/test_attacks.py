@@ -81,6 +81,23 @@ def test_what_must_close_a_connection_is_known(data: st.DataObject) -> None:
         assert frame.times == 1 or frame.kind.startswith("flood")
 
 
+@pytest.mark.parametrize(
+    ("fragments", "code"),
+    [
+        (("x" * FRAME_BYTES,), None),
+        (("x" * FRAME_BYTES + "x",), 1009),
+        (("é" * (FRAME_BYTES // 2) + "x",), 1009),
+        (("x" * FRAME_BYTES,) * 4, None),
+        (("x" * FRAME_BYTES,) * 5, 1009),
+        ((b"x",), 1003),
+    ],
+)
+def test_a_frames_size_and_kind_say_whether_it_closes_its_connection(
+    fragments: tuple[str | bytes, ...], code: int | None
+) -> None:
+    assert Frame("any", fragments).closes_with == code
+
+
 def test_a_frame_is_its_message() -> None:
     assert Frame.of("valid ping", {"action": "ping"}).fragments == ('{"action": "ping"}',)
 
