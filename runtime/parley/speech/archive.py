@@ -1,6 +1,6 @@
 """The archive of live sessions: what the user said and what the assistant said, in segments of half a minute.
 
-Input is gathered as it is heard. The frames' table keeps every acknowledged frame for hours, so that a worker that
+Input is gathered as it is heard. The frames' table keeps every acknowledged frame for an hour, so that a worker that
 takes a session over goes on where the archive ends: what it did not hear itself it reads from there. Two workers may
 archive the same frames; the first to write a segment wins, and the other goes on behind it. Output passes by once: of a
 worker that is killed, at most the segment that it was gathering is lost.
@@ -245,9 +245,10 @@ class _Input:
         return self._segment(newest, begun, pcm, next_seq - 1)
 
     async def _read(self, seqs: range) -> Mapping[int, AudioFrame]:
-        missing = [seq for seq in seqs if seq not in self._gathered]
-        read = await self._relay.read(missing) if missing else {}
-        return read | {seq: self._gathered[seq] for seq in seqs if seq in self._gathered}
+        # Taken at once: what is gathered meanwhile may drop it.
+        gathered = {seq: self._gathered[seq] for seq in seqs if seq in self._gathered}
+        missing = [seq for seq in seqs if seq not in gathered]
+        return gathered if not missing else gathered | await self._relay.read(missing)
 
     @staticmethod
     def _segment(newest: ArchivedInput, begun: float, pcm: bytearray, last_seq: int) -> Segment:
