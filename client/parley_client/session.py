@@ -328,7 +328,7 @@ class Session:
                 raise Refused(event.code, event.message)
             case Problem(code="session_not_started"):
                 raise Passing("the server has forgotten the session")
-            case Problem(code="conflict", request_id=str(request_id)) if self._texts.still_answered(request_id):
+            case Problem(code="conflict", request_id=str(request_id)) if self._texts.is_repeated(request_id):
                 return False
             case Problem(request_id=str(request_id)):
                 (self._texts.refused if event.retryable else self._texts.settled)(request_id)

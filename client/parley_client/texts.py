@@ -50,7 +50,7 @@ class Texts:
         if (text := self._texts.get(request_id)) is not None:
             text.heard_at = now
 
-    def still_answered(self, request_id: str) -> bool:
+    def is_repeated(self, request_id: str) -> bool:
         """Was it sent again by itself? Then `conflict` says no more than that the first one is under way."""
         return (text := self._texts.get(request_id)) is not None and text.is_repeated
 
