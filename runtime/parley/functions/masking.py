@@ -85,9 +85,8 @@ _NUMBER = rf"""(?x)
       (?:[T ]\d{{2}}:\d{{2}}(?::\d{{2}}(?:[.,]\d{{1,9}})?)?(?:Z|[ ]?[+-]\d{{2}}:?\d{{2}})?)?(?!\d)    # a time
     | \b\d{{8}}T\d{{6,9}}Z\b
     | (?<![\d.])\d{{1,3}}(?:\.\d{{1,3}}){{3}}(?![\d.])                                                # IPv4
-    | (?<![\w.])\d{{1,19}}(?:\.\d{{1,9}})?[ ]?
-      (?:ns|us|µs|ms|seconds?|bytes?|[kKMG]i?B|tokens?|characters?)\b                                 # an amount
-    | (?<![\w.])\d{{1,8}}(?:\.\d{{1,9}})?[ ]?[sB]\b                                                   # a small one
+    | (?<![\w.])\d{{1,19}}(?:\.\d{{1,9}})?[ ]?(?:ns|us|µs|bytes?)\b                                    # an amount
+    | (?<![\w.])\d{{1,8}}(?:\.\d{{1,9}})?[ ]?(?:ms|s|seconds?|[kKMG]i?B|B|tokens?|characters?)\b        # a small one
     | (?<![\w.])\d{{1,15}}\.\d{{1,17}}(?![\w.])                                                       # a decimal
     | (?P<number>(?<![A-Za-z0-9_])[+(]{{0,2}}\d++(?:{_SEPARATOR}{{1,3}}\d++){{0,9}}(?![A-Za-z0-9_]))
 """
