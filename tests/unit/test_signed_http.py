@@ -67,7 +67,7 @@ def serve(
             "credentials": Credentials("AK", "SK", "TOKEN"),
         }
         try:
-            async with SignedHttp(f"http://127.0.0.1:{port}/live", now=lambda: NOW, **settings | changes) as http:
+            async with SignedHttp(f"http://127.0.0.1:{port}/live", now=NOW.timestamp, **settings | changes) as http:
                 return await use(http), server
         finally:
             listening.close()

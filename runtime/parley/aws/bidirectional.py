@@ -159,7 +159,7 @@ async def bedrock_runtime() -> "AsyncBedrockRuntimeClient":
     from aws_sdk_bedrock_runtime.client import AsyncBedrockRuntimeClient
     from aws_sdk_bedrock_runtime.config import AsyncBedrockRuntimeConfig
 
-    return AsyncBedrockRuntimeClient(config=await AsyncBedrockRuntimeConfig.resolve(**await _settings()))
+    return AsyncBedrockRuntimeClient(config=await AsyncBedrockRuntimeConfig.resolve(**await _settings("bedrock")))
 
 
 async def transcribe() -> "AsyncTranscribeStreamingClient":
@@ -167,7 +167,9 @@ async def transcribe() -> "AsyncTranscribeStreamingClient":
     from aws_sdk_transcribe_streaming.client import AsyncTranscribeStreamingClient
     from aws_sdk_transcribe_streaming.config import AsyncTranscribeStreamingConfig
 
-    return AsyncTranscribeStreamingClient(config=await AsyncTranscribeStreamingConfig.resolve(**await _settings()))
+    return AsyncTranscribeStreamingClient(
+        config=await AsyncTranscribeStreamingConfig.resolve(**await _settings("transcribe"))
+    )
 
 
 async def polly() -> "AsyncPollyClient":
@@ -175,7 +177,7 @@ async def polly() -> "AsyncPollyClient":
     from aws_sdk_polly.client import AsyncPollyClient
     from aws_sdk_polly.config import AsyncPollyConfig
 
-    return AsyncPollyClient(config=await AsyncPollyConfig.resolve(**await _settings()))
+    return AsyncPollyClient(config=await AsyncPollyConfig.resolve(**await _settings("polly")))
 
 
 async def close_client(client: Any) -> None:
@@ -211,11 +213,17 @@ async def pumped[T](source: AsyncIterator[T], tasks: set[asyncio.Task[None]]) ->
         raise StreamFailed("Stalled") from None
 
 
-async def _settings() -> dict[str, Any]:
+async def _settings(service: str) -> dict[str, Any]:
+    from parley.aws.event_signing import EventStreamAuth
+
     identity = _identity()
     # Without credentials the SDK would wait for ever for a request that it cannot sign.
     await identity.get_identity(properties={})
-    settings: dict[str, Any] = {"transport": _transport(), "aws_credentials_identity_resolver": identity}
+    settings: dict[str, Any] = {
+        "transport": _transport(),
+        "aws_credentials_identity_resolver": identity,
+        "auth_schemes": {EventStreamAuth.scheme_id: EventStreamAuth(service=service)},
+    }
     if endpoint := os.environ.get(ENDPOINT_VARIABLE):
         settings["endpoint_uri"] = endpoint
     return settings

@@ -7,8 +7,9 @@ import asyncio
 import hashlib
 import hmac
 import random
+import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -18,6 +19,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError, NoCredenti
 
 from parley.aws.failures import THROTTLED, note_store_answer
 from parley.aws.http import Http, Response
+from parley.aws.signatures import moment, signing_key
 
 ATTEMPTS = 3
 PAUSE_SECONDS = 0.03
@@ -34,44 +36,40 @@ class SignedHttp(Http):
         service: str,
         region: str,
         credentials: Credentials | None,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(endpoint)
         self._service = service
         self._region = region
         self._credentials = credentials
         self._now = now
-        self._key: tuple[str, str, bytes] = ("", "", b"")
 
     def complete(self, path: str, body: bytes, headers: Mapping[str, str]) -> Mapping[str, str]:
         """The headers with their signature, version 4. Raises NoCredentialsError."""
         credentials = self._credentials.get_frozen_credentials() if self._credentials else None
         if credentials is None or not credentials.secret_key:
             raise NoCredentialsError
-        moment = self._now().strftime("%Y%m%dT%H%M%SZ")
-        day = moment[:8]
-        signed = {"host": self.host, "x-amz-date": moment, **headers}
+        stamp = moment(self._now())
+        day = stamp[:8]
+        signed = {"host": self.host, "x-amz-date": stamp, **headers}
         if credentials.token:
             signed["x-amz-security-token"] = credentials.token
         names = sorted(signed)
         lines = "".join(f"{name}:{signed[name]}\n" for name in names)
         listed = ";".join(names)
         digest = hashlib.sha256(body).hexdigest()
-        canonical = f"POST\n{quote(path, safe='/-_.~')}\n\n{lines}\n{listed}\n{digest}"
+        canonical = f"POST\n{_quoted(path)}\n\n{lines}\n{listed}\n{digest}"
         scope = f"{day}/{self._region}/{self._service}/aws4_request"
-        to_sign = f"AWS4-HMAC-SHA256\n{moment}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
-        key = self._signing_key(credentials.secret_key, day)
+        to_sign = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
+        key = signing_key(credentials.secret_key, day, self._region, self._service)
         signature = hmac.digest(key, to_sign.encode(), "sha256").hex()
         authorization = f"AWS4-HMAC-SHA256 Credential={credentials.access_key}/{scope}, "
         return signed | {"authorization": f"{authorization}SignedHeaders={listed}, Signature={signature}"}
 
-    def _signing_key(self, secret: str, day: str) -> bytes:
-        if self._key[:2] != (secret, day):
-            key = f"AWS4{secret}".encode()
-            for part in (day, self._region, self._service, "aws4_request"):
-                key = hmac.digest(key, part.encode(), "sha256")
-            self._key = (secret, day, key)
-        return self._key[2]
+
+@lru_cache(maxsize=16)
+def _quoted(path: str) -> str:
+    return quote(path, safe="/-_.~")
 
 
 class DynamoDbCalls:
