@@ -7,7 +7,6 @@ Reference: "Event stream encoding" and "Signing event stream messages" in the Tr
 """
 
 import hashlib
-import hmac
 from binascii import crc32
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -18,7 +17,7 @@ from typing import Any
 from smithy_aws_core.auth import SigV4AuthScheme
 from smithy_aws_event_stream.events import EventHeaderEncoder, EventMessage
 
-from parley.aws.signatures import moment, signing_key
+from parley.aws.signatures import moment, signature
 
 _PRELUDE_BYTES, _CHECKSUM_BYTES = 12, 4
 
@@ -34,8 +33,8 @@ class EventStreamAuth(SigV4AuthScheme):
 class EventSigner:
     """Signs each message together with the signature of the one before it, the first with its request's."""
 
-    def __init__(self, signature: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        self._signature = signature
+    def __init__(self, first: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._previous = first
         self._now = now
 
     async def sign(self, *, event: EventMessage, identity: Any, properties: Any) -> EventMessage:
@@ -54,13 +53,12 @@ class EventSigner:
         headers.encode_timestamp(":date", now)
         dated = hashlib.sha256(headers.get_result()).hexdigest()
         to_sign = (
-            f"AWS4-HMAC-SHA256-PAYLOAD\n{stamp}\n{day}/{region}/{service}/aws4_request\n{self._signature}\n"
+            f"AWS4-HMAC-SHA256-PAYLOAD\n{stamp}\n{day}/{region}/{service}/aws4_request\n{self._previous}\n"
             f"{dated}\n{hashlib.sha256(payload).hexdigest()}"
         )
-        key = signing_key(identity.secret_access_key, day, region, service)
-        signature = hmac.digest(key, to_sign.encode(), "sha256")
-        self._signature = signature.hex()
-        headers.encode_blob(":chunk-signature", signature)
+        signed = signature(to_sign, secret=identity.secret_access_key, day=day, region=region, service=service)
+        self._previous = signed.hex()
+        headers.encode_blob(":chunk-signature", signed)
         return _Encoded(_framed(headers.get_result(), payload))
 
 

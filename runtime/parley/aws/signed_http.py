@@ -5,7 +5,6 @@ A frame is read, and a message posted, about twenty times a second in each call.
 
 import asyncio
 import hashlib
-import hmac
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -19,7 +18,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError, NoCredenti
 
 from parley.aws.failures import THROTTLED, note_store_answer
 from parley.aws.http import Http, Response
-from parley.aws.signatures import moment, signing_key
+from parley.aws.signatures import moment, signature
 
 ATTEMPTS = 3
 PAUSE_SECONDS = 0.03
@@ -61,10 +60,11 @@ class SignedHttp(Http):
         canonical = f"POST\n{_quoted(path)}\n\n{lines}\n{listed}\n{digest}"
         scope = f"{day}/{self._region}/{self._service}/aws4_request"
         to_sign = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
-        key = signing_key(credentials.secret_key, day, self._region, self._service)
-        signature = hmac.digest(key, to_sign.encode(), "sha256").hex()
+        signed_by = signature(
+            to_sign, secret=credentials.secret_key, day=day, region=self._region, service=self._service
+        )
         authorization = f"AWS4-HMAC-SHA256 Credential={credentials.access_key}/{scope}, "
-        return signed | {"authorization": f"{authorization}SignedHeaders={listed}, Signature={signature}"}
+        return signed | {"authorization": f"{authorization}SignedHeaders={listed}, Signature={signed_by.hex()}"}
 
 
 @lru_cache(maxsize=16)
