@@ -119,7 +119,11 @@ def server_config(app: Starlette) -> uvicorn.Config:
         ws_max_size=limits,
         ws_per_message_deflate=False,
         ws_ping_interval=None,
+        # A client's address is where it connects from, whatever its headers say: limits count by it.
+        proxy_headers=False,
         log_level="warning",
+        # Its lines would be made for each request, and dropped by the level.
+        access_log=False,
         timeout_graceful_shutdown=3,
     )
 

@@ -174,8 +174,8 @@ class Gateway:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def connect(self, query: str = "?ticket=good") -> Any:
-        return connect(f"ws://127.0.0.1:{self.port}/ws{query}", max_size=None, compression=None)
+    def connect(self, query: str = "?ticket=good", **settings: Any) -> Any:
+        return connect(f"ws://127.0.0.1:{self.port}/ws{query}", max_size=None, compression=None, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -338,6 +338,13 @@ def test_the_management_api_posts_looks_and_deletes(gateway: Gateway) -> None:
         assert closed(socket) == 1000
 
     assert httpx.post(url, content=b"late").status_code == 410
+
+
+def test_a_client_cannot_say_where_it_comes_from(gateway: Gateway) -> None:
+    with gateway.connect(additional_headers={"x-forwarded-for": "203.0.113.9"}) as socket:
+        context = ask(socket, action="echo")["event"]["requestContext"]
+
+    assert context["identity"]["sourceIp"] == "127.0.0.1"
 
 
 def test_a_client_that_does_not_read_fills_its_buffer(gateway: Gateway) -> None:
