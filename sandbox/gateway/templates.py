@@ -12,7 +12,6 @@ from functools import cached_property, lru_cache
 from typing import Any
 from urllib.parse import quote, unquote
 
-from sandbox.gateway.velocity import TemplateFailure as TemplateFailure
 from sandbox.gateway.velocity import VelocityTemplate
 
 # Apache Commons Lang 2 `escapeJavaScript`, which API Gateway uses: it escapes both quotes and the slash.

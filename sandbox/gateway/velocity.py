@@ -100,15 +100,16 @@ class VelocityTemplate:
                 constant = element.value
                 return lambda names: constant
             case airspeed.FormalReference(expression=airspeed.VariableExpression()):
-                try:
-                    (name, arguments), *further = self._calls(element.expression)
-                except _Unknown:
-                    return lambda names: element.calculate(names, _NO_TEMPLATES)
-                if arguments is not None:
-                    return lambda names: element.calculate(names, _NO_TEMPLATES)
-                return partial(_follow, name, further) if further else lambda names: names.get(name)
-            case _:
-                return lambda names: element.calculate(names, _NO_TEMPLATES)
+                with contextlib.suppress(_Unknown):
+                    return self._variable(element.expression)
+        return lambda names: element.calculate(names, _NO_TEMPLATES)
+
+    def _variable(self, variable: Any) -> _Calculation:
+        """Raises _Unknown."""
+        (name, arguments), *further = self._calls(variable)
+        if arguments is not None:
+            raise _Unknown
+        return partial(_follow, name, further) if further else lambda names: names.get(name)
 
     def _calls(self, variable: Any) -> list[_Call]:
         """The names on the way to a value. Raises _Unknown where an index is among them."""

@@ -16,8 +16,9 @@ from sandbox.gateway.connections import Connection, Connections
 from sandbox.gateway.deployment import Api, DeploymentReader, Integration, Route
 from sandbox.gateway.events import handshake_fields, message_event, message_id, request_context
 from sandbox.gateway.invocations import Functions
-from sandbox.gateway.templates import Message, TemplateFailure, json_path, render, select_template
+from sandbox.gateway.templates import Message, json_path, render, select_template
 from sandbox.gateway.throttle import Throttler
+from sandbox.gateway.velocity import TemplateFailure
 
 logger = logging.getLogger(__name__)
 

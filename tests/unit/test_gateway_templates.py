@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from sandbox.gateway.templates import Message, TemplateFailure, render, select_template
+from sandbox.gateway.templates import Message, render, select_template
+from sandbox.gateway.velocity import TemplateFailure
 
 ESCAPED = r"""$util.escapeJavaScript($input.path('$.data')).replaceAll("\\'","'")"""
 
