@@ -1,7 +1,9 @@
 """MiniStack, with credentials of its own for every function, and recorded when the environment asks for it."""
 
+import gc
 import os
 import resource
+from typing import Literal
 
 import uvicorn
 
@@ -50,6 +52,7 @@ def serve() -> None:
     lambda_runtime.execution_credentials = _credentials
     lambda_runtime.zipfile = ZIPFILE
     _raise_file_limit()
+    gc.callbacks.append(_keep)
     # Not by its own server, which takes twice as long for a request: twenty calls make hundreds a second.
     uvicorn.run(
         app.app,
@@ -62,6 +65,16 @@ def serve() -> None:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=1,
     )
+
+
+def _keep(phase: Literal["start", "stop"], collection: dict[str, int]) -> None:
+    """Called around each collection of garbage: what has outlived a full one is not looked at again.
+
+    Nearly all of it is items of tables. A full collection would walk all of them, and answer nobody meanwhile: 0.3 s
+    after an hour and a half of speech.
+    """
+    if phase == "stop" and collection["generation"] == 2:
+        gc.freeze()
 
 
 def _raise_file_limit() -> None:
