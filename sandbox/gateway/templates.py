@@ -78,21 +78,32 @@ def render(template: str, message: Message, *, context: Mapping[str, Any], stage
 
 def json_path(document: Any, expression: str) -> Any:
     """The value at a JSONPath of plain steps (`$.a['b'][0]`), or None when a step leads nowhere."""
+    value = document
+    for step in _steps(expression):
+        if isinstance(step, int):
+            value = value[step] if isinstance(value, list) and -len(value) <= step < len(value) else None
+        else:
+            value = value.get(step) if isinstance(value, dict) else None
+    return value
+
+
+@lru_cache(maxsize=128)
+def _steps(expression: str) -> tuple[int | str, ...]:
+    """Indexes and names on the way of a JSONPath. Raises ValueError."""
     if not expression.startswith("$"):
         raise ValueError(f"a JSONPath starts with $, got {expression!r}")
-    position, value = 1, document
+    steps: list[int | str] = []
+    position = 1
     while position < len(expression):
         step = _PATH_STEP.match(expression, position)
         if step is None:
             raise ValueError(f"unsupported JSONPath {expression!r}")
         position = step.end()
         if step["index"] is not None:
-            index = int(step["index"])
-            value = value[index] if isinstance(value, list) and -len(value) <= index < len(value) else None
+            steps.append(int(step["index"]))
         else:
-            name = next(part for part in (step["name"], step["single"], step["double"]) if part is not None)
-            value = value.get(name) if isinstance(value, dict) else None
-    return value
+            steps.append(next(part for part in (step["name"], step["single"], step["double"]) if part is not None))
+    return tuple(steps)
 
 
 @lru_cache(maxsize=128)
