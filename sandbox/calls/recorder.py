@@ -75,7 +75,10 @@ class _Watched:
         self.is_signed = self._credential.startswith(MARK)
         self.may_be_a_form = self._method == "POST" and "multipart/form-data" in self._headers.get("content-type", "")
         service = (self._credential.split("/") + [""] * 4)[3]
-        self.is_early = self.is_signed and service in ("bedrock", "polly", "execute-api", "lambda")
+        # Transcribe's other operations are told by their bodies.
+        self.is_early = self.is_signed and (
+            service in ("bedrock", "polly", "execute-api", "lambda") or self._path == "/stream-transcription"
+        )
         # Objects are not looked into, but for the list of those to delete.
         self._limit = 0 if service == "s3" and "delete" not in self._query else None
         if not self.is_signed:

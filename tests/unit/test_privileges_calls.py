@@ -297,13 +297,11 @@ def test_nothing_is_recorded_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -
     assert recorded(app) is app
 
 
-def test_a_request_whose_caller_was_killed_while_it_sent_is_no_call(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def _record_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: httpx.Request) -> list[str]:
+    """The actions that are recorded of a request whose caller is killed while it sends."""
     file = tmp_path / "calls.jsonl"
     monkeypatch.setenv(VARIABLE, str(file))
-    whole = _request("dynamodb", "get_item", {"TableName": "t", "Key": _ITEM})
-    half: dict[str, Any] = {"type": "http.request", "body": whole.content[:10], "more_body": True}
+    half: dict[str, Any] = {"type": "http.request", "body": request.content[:10], "more_body": True}
     messages = iter([half, {"type": "http.disconnect"}])
 
     async def receive() -> dict[str, Any]:
@@ -319,8 +317,33 @@ def test_a_request_whose_caller_was_killed_while_it_sent_is_no_call(
     scope = {
         "type": "http",
         "method": "POST",
-        "raw_path": b"/",
-        "headers": [(name.lower(), value) for name, value in whole.headers.raw],
+        "raw_path": request.url.raw_path,
+        "headers": [(name.lower(), value) for name, value in request.headers.raw],
     }
     asyncio.run(recorded(serve)(scope, receive, send))
-    assert file.read_text() == ""
+    return [json.loads(line)["action"] for line in file.read_text().splitlines()]
+
+
+def test_a_request_whose_caller_was_killed_while_it_sent_is_no_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = _request("dynamodb", "get_item", {"TableName": "t", "Key": _ITEM})
+
+    assert _record_killed(tmp_path, monkeypatch, whole) == []
+
+
+@pytest.mark.parametrize(
+    ("service", "path", "action"),
+    [
+        ("bedrock", "/model/m/invoke-with-bidirectional-stream", "bedrock:InvokeModelWithBidirectionalStream"),
+        ("polly", "/v1/synthesisStream", "polly:StartSpeechSynthesisStream"),
+        ("transcribe", "/stream-transcription", "transcribe:StartStreamTranscription"),
+    ],
+)
+def test_a_stream_is_a_call_from_its_beginning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, service: str, path: str, action: str
+) -> None:
+    credential = f"AWS4-HMAC-SHA256 Credential={access_key('voice_worker')}/20261122/us-east-1/{service}/aws4_request"
+    stream = httpx.Request("POST", f"http://127.0.0.1:1{path}", headers={"authorization": credential}, content=b"x")
+
+    assert _record_killed(tmp_path, monkeypatch, stream) == [action]
