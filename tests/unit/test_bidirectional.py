@@ -1,36 +1,52 @@
+"""How streams take leave, over TLS and HTTP/2."""
+
 import asyncio
-from concurrent.futures import Future
-from types import SimpleNamespace
+from pathlib import Path
 from typing import Any
 
 import pytest
-from awscrt.aio.http import AIOHttpClientConnectionUnified
-from parley.aws import bidirectional
+from parley.aws.transcribe import TranscribeRecogniser
 
-HERE = SimpleNamespace(host="localhost", port=1)
+from sandbox.certificates import certificate
+from sandbox.server import bind, serve_encrypted
+from tests.unit.engine_doubles import point_at
+from tests.unit.speech_doubles import Endpoint
 
-
-@pytest.fixture
-def connecting(monkeypatch: pytest.MonkeyPatch) -> Future[Any]:
-    """What the CRT promises, in place of a connection that is really made."""
-    future: Future[Any] = Future()
-    monkeypatch.setattr(AIOHttpClientConnectionUnified, "_generic_new", lambda *_, **__: future)
-    return future
+STREAMS = 10
 
 
-def test_a_connection_that_is_there_before_anyone_looks_is_taken(connecting: Future[Any]) -> None:
-    connecting.set_result("connection")
-    assert asyncio.run(bidirectional._transport()._build_new_connection(HERE)) == "connection"
+def test_a_stream_that_is_closed_ends_and_is_not_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    received: list[int] = []
+    ends: asyncio.Queue[str] = asyncio.Queue()
 
+    async def service(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        headers = [(b"content-type", b"application/vnd.amazon.eventstream")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"", "more_body": True})
+        size = 0
+        while (event := await receive())["type"] == "http.request":
+            size += len(event["body"])
+            if not event["more_body"]:
+                break
+        received.append(size)
+        ends.put_nowait(event["type"])
 
-def test_giving_up_leaves_the_promise_to_the_crt_which_keeps_it_later(connecting: Future[Any]) -> None:
-    async def give_up() -> None:
-        waiting = asyncio.create_task(bidirectional._transport()._build_new_connection(HERE))
-        await asyncio.sleep(0)
-        waiting.cancel()
-        await asyncio.wait({waiting})
-        assert waiting.cancelled()
-        connecting.set_result("connection")
+    async def scenario() -> None:
+        stop = asyncio.Event()
+        trusted, listener = certificate(tmp_path), bind(0)
+        point_at(monkeypatch, Endpoint(f"https://127.0.0.1:{listener.getsockname()[1]}", trusted.authority))
+        serving = asyncio.create_task(serve_encrypted(service, listener, trusted, stop))  # type: ignore[arg-type]  # ASGI
+        try:
+            for _ in range(STREAMS):
+                stream = await TranscribeRecogniser().open("en-US")
+                await stream.send(bytes(2880))
+                await stream.close()
+                assert await asyncio.wait_for(ends.get(), 10) == "http.request"
+        finally:
+            stop.set()
+            await serving
 
-    asyncio.run(give_up())
-    assert connecting.result() == "connection"
+    asyncio.run(scenario())
+    assert min(received) > 2880

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from parley.aws import bidirectional
+from parley.aws import bidirectional, http2
 from parley.aws.nova_sonic import nova_sonic_factory
 from parley.conversation.models import Message
 from parley.conversation.tools.tool import ToolResult, ToolSpec
@@ -228,7 +228,7 @@ def test_without_credentials_nothing_waits(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_service_that_takes_nothing_any_more_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(bidirectional, "SEND_SECONDS", 0.5)
+    monkeypatch.setattr(http2, "SEND_SECONDS", 0.5)
 
     async def deaf(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":

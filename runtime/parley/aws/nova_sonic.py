@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -182,7 +182,7 @@ class NovaSonic:
         try:
             await self._wire.send(*_encoded(events))
         except StreamFailed as failure:
-            # The reader would wait for ever on a connection that has gone silent.
+            # The reader need not learn of it: credentials may have failed that nobody can renew.
             if self._closed is None:
                 self._closed = asyncio.create_task(self._give_up())
             raise EngineUnavailable from failure
@@ -333,41 +333,12 @@ def _encoded(events: Iterable[Event]) -> list[bytes]:
     return [msgspec.json.encode(event) for event in events]
 
 
-class _BedrockWire:
-    """The stream through the SDK."""
-
-    def __init__(self, duplex: "bidirectional.Duplex[Any, Any]") -> None:
-        self._duplex = duplex
-        self.finish = duplex.finish
-        self.close = duplex.close
-
-    async def send(self, *events: bytes) -> None:
-        await self._duplex.send(*(_chunk(event) for event in events))
-
-    async def received(self) -> AsyncIterator[bytes]:
-        async for message in self._duplex.received():
-            # Other members of the union are of a later version.
-            if payload := getattr(message.value, "bytes_", None):
-                yield payload
-
-
 async def _connect(model: str, first: tuple[bytes, ...]) -> Wire:
     from aws_sdk_bedrock_runtime.models import InvokeModelWithBidirectionalStreamOperationInput
 
     client = await bidirectional.bedrock_runtime()
     request = InvokeModelWithBidirectionalStreamOperationInput(model_id=model)
-    duplex: bidirectional.Duplex[Any, Any] = await bidirectional.open_duplex(
-        client,
-        lambda opened: opened.invoke_model_with_bidirectional_stream(request),
-        *(_chunk(event) for event in first),
+    duplex: bidirectional.Duplex[bytes, bytes] = await bidirectional.open_duplex(
+        client, lambda opened: opened.invoke_model_with_bidirectional_stream(request), *first
     )
-    return _BedrockWire(duplex)
-
-
-def _chunk(event: bytes) -> Any:
-    from aws_sdk_bedrock_runtime.models import (
-        BidirectionalInputPayloadPart,
-        InvokeModelWithBidirectionalStreamInputChunk,
-    )
-
-    return InvokeModelWithBidirectionalStreamInputChunk(value=BidirectionalInputPayloadPart(bytes_=event))
+    return duplex

@@ -4,11 +4,10 @@ Generative voices are streamed at 24 kHz (StartSpeechSynthesisStream). Neural vo
 PCM at 16 kHz at most, and are resampled; so does what a stream refuses.
 """
 
-import asyncio
 import json
 import re
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 from xml.sax.saxutils import escape
@@ -16,7 +15,7 @@ from xml.sax.saxutils import escape
 import msgspec
 
 from parley.aws import bidirectional
-from parley.aws.bidirectional import Duplex, StreamFailed
+from parley.aws.bidirectional import Duplex, StreamFailed, timely
 from parley.speech.audio import OUTPUT_RATE, output_bytes
 from parley.speech.engine import EngineUnavailable
 from parley.speech.resampling import Upsampler
@@ -110,7 +109,6 @@ class PollySynthesizer:
         self._settings = settings or PollySettings()
         self._phrases = phrases if phrases is not None else Phrases()
         self._client: Any = None
-        self._tasks: set[asyncio.Task[None]] = set()
 
     async def speak(self, text: str, voice: Voice) -> AsyncIterator[SpokenPiece]:
         """See Synthesizer."""
@@ -132,22 +130,20 @@ class PollySynthesizer:
     async def render(self, text: str, voice: Voice, output: OutputFormat) -> bytes:
         """The text spoken as one file; PCM is at NEURAL_RATE. Raises EngineUnavailable."""
         try:
-            return b"".join([chunk async for chunk in self._pumped(self._synthesize(text, voice, output))])
+            return b"".join([chunk async for chunk in timely(self._synthesize(text, voice, output))])
         except StreamFailed as failure:
             raise EngineUnavailable from failure
 
     async def close(self) -> None:
         """See Synthesizer."""
         await self._drop()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=bidirectional.CLOSE_SECONDS)
 
     async def _with_fallback(self, text: str, voice: Voice) -> AsyncIterator[SpokenPiece]:
         """The voice as it comes soonest, and if that fails before its first word, once more in the other way."""
         spoken = False
         if self._generative(voice):
             try:
-                async for piece in _after(text, self._pumped(self._stream(text, voice))):
+                async for piece in _after(text, timely(self._stream(text, voice))):
                     spoken = True
                     yield piece
             except StreamFailed:
@@ -160,10 +156,10 @@ class PollySynthesizer:
             async for piece in self._marked(text, voice):
                 yield piece
             return
-        async for piece in _after(text, self._pumped(self._whole(text, voice))):
+        async for piece in _after(text, timely(self._whole(text, voice))):
             yield piece
 
-    async def _stream(self, text: str, voice: Voice) -> AsyncIterator[bytes]:
+    async def _stream(self, text: str, voice: Voice) -> AsyncGenerator[bytes]:
         from aws_sdk_polly.models import (
             CloseStreamEvent,
             StartSpeechSynthesisStreamActionStreamCloseStreamEvent,
@@ -192,7 +188,7 @@ class PollySynthesizer:
                 half = data[whole:]
                 yield data[:whole]
 
-    async def _whole(self, text: str, voice: Voice) -> AsyncIterator[bytes]:
+    async def _whole(self, text: str, voice: Voice) -> AsyncGenerator[bytes]:
         upsampler = Upsampler()
         async for chunk in self._synthesize(text, voice, "pcm"):
             if pcm := upsampler.feed(chunk):
@@ -202,11 +198,11 @@ class PollySynthesizer:
 
     async def _marked(self, text: str, voice: Voice) -> AsyncIterator[SpokenPiece]:
         """Each word, and after it its voice."""
-        lines = b"".join([chunk async for chunk in self._pumped(self._synthesize(text, voice, "json"))])
+        lines = b"".join([chunk async for chunk in timely(self._synthesize(text, voice, "json"))])
         words = words_at(text, lines)
         given = 0
         rest = b""
-        async for chunk in self._pumped(self._whole(text, voice)):
+        async for chunk in timely(self._whole(text, voice)):
             rest += chunk
             while words and output_bytes(words[0][0]) <= given:
                 yield words.pop(0)[1]
@@ -223,7 +219,7 @@ class PollySynthesizer:
 
     async def _synthesize(
         self, text: str, voice: Voice, output: OutputFormat | Literal["json"]
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes]:
         from aws_sdk_polly.models import SynthesizeSpeechInput
         from smithy_core.aio.types import AsyncBytesReader
 
@@ -242,9 +238,6 @@ class PollySynthesizer:
             # Whatever was wrong, the next call begins with a connection that works.
             await self._drop()
             raise
-
-    def _pumped[T](self, source: AsyncIterator[T]) -> AsyncIterator[T]:
-        return bidirectional.pumped(source, self._tasks)
 
     def _generative(self, voice: Voice) -> bool:
         return voice.generative and not (voice.neural and self._settings.engine == "neural")
