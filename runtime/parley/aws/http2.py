@@ -120,7 +120,10 @@ class Outgoing:
             raise self._failure
 
     async def end(self) -> None:
-        """Say that this was all, and wait until it is sent. Raises the error that ended the writing."""
+        """Say that this was all, and wait until what a stream was given is sent.
+
+        Else closing the connection would cut it off. Raises the error that ended the writing.
+        """
         self._send(None, last=True)
         await self.room(under_way=0)
 
